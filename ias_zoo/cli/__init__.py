@@ -1,0 +1,28 @@
+"""The command ``ias-zoo``."""
+
+from __future__ import annotations
+
+import sys
+
+from ias_zoo.errors import IasZooError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors of the zoo's are one line and exit code 1 (``--debug`` shows the traceback)."""
+    from ias_zoo.cli.app import app
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    try:
+        app([argument for argument in arguments if argument != "--debug"], prog_name="ias-zoo")
+    except IasZooError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("stopped; finished shards are kept, --resume continues the run", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away, as `| head` does
+        raise SystemExit(1) from None

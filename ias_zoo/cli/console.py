@@ -1,0 +1,51 @@
+"""What the commands share: printing, progress, JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+def print_json(value: Any) -> None:
+    """JSON to standard output."""
+    print(json.dumps(value, indent=1))
+
+
+def print_table(columns: list[str], rows: list[list[str]], *, title: str = "") -> None:
+    """A table; wide when the output is no terminal, so that nothing is cut where a script reads it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    terminal = Console().is_terminal
+    console = Console(width=None if terminal else 240, markup=False, highlight=False)  # "[float]" is no markup
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error; gives ``step(count)``. Quiet when standard error is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)

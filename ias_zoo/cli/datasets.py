@@ -1,0 +1,55 @@
+"""``check-data``: what a folder holds, what is odd, what can run on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ias_zoo.cli.catalogue import JsonFlag
+from ias_zoo.cli.console import print_json, print_table, progress
+
+_SHOWN = 20
+
+
+def check(
+    folder: Annotated[Path, typer.Argument(help="A folder (MVTec or plain layout, or loose pictures) or a manifest.")],
+    white: Annotated[
+        int | None, typer.Option(help="The value that is white in 16-bit pictures (4095: 12 bits).")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Read every picture and mask, say what is odd, and which methods can run.
+
+    Exit code 1 if something needs a person.
+    """
+    from ias_zoo.data import open_data
+    from ias_zoo.data.check import check_data
+    from ias_zoo.registry import registry
+
+    data = open_data(folder, white=white)
+    with progress("reading", len(data.items)) as step:
+        report = check_data(data, step=lambda: step(1))
+    can, cannot = report.runnable(entry.method for entry in registry().entries())
+    if json:
+        print_json({**report.to_dict(), "can_run": can, "cannot_run": cannot})
+    else:
+        print(f"{folder}: layout {report.layout}")
+        print_table(["part", "pictures"], [[name, str(count)] for name, count in report.counts.items()])
+        print(f"{report.masks} masks, {report.regions} foreground masks")
+        sizes = sorted(report.sizes.items(), key=lambda size: -size[1])
+        listed = ", ".join(f"{count} of {size}" for size, count in sizes[:3])
+        print(f"sizes: {listed}{f' and {len(sizes) - 3} more' if len(sizes) > 3 else ''}")
+        print("files: " + ", ".join(f"{count} {kind}" for kind, count in sorted(report.kinds.items())))
+        print(f"can run: {', '.join(can) or 'nothing'}")
+        for name, missing in cannot.items():
+            print(f"cannot run: {name} (no {', '.join(missing)})")
+        for problem in report.problems[:_SHOWN]:
+            print(f"{'error' if problem.error else 'note'}: {problem}")
+        if len(report.problems) > _SHOWN:
+            print(f"... and {len(report.problems) - _SHOWN} more (--json lists all)")
+        if not report.problems:
+            print("nothing odd")
+    if not report.usable:
+        raise typer.Exit(1)

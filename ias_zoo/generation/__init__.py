@@ -1,0 +1,1 @@
+"""Making many samples: requests with seeds of their own, a plan cut in shards, runners, writers, verification."""

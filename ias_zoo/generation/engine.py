@@ -1,0 +1,134 @@
+"""Turn requests into samples that passed the gate. Everything that makes samples goes through :func:`produce`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ias_zoo.data.images import to_grey
+from ias_zoo.errors import IasZooError, OptionError, RunError
+from ias_zoo.generation.gate import TRIES, refuse
+from ias_zoo.generation.requests import Normal, Normals, NormalsLike, RequestMaker
+
+if TYPE_CHECKING:
+    from ias_zoo.synthesizer import Sample
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one request: a sample, or an error; and why earlier tries were refused."""
+
+    index: int
+    sample: Sample | None
+    normal: Normal | None
+    refusals: tuple[str, ...] = ()
+    error: str = ""
+
+
+def produce(synthesizer: Any, maker: RequestMaker, indices: Iterable[int], *, batch: int = 1) -> Iterator[Outcome]:
+    """Make the samples of a run's ``indices``, in order.
+
+    A sample the gate refuses is drawn again with the next seed of its request. A request that fails with an error of
+    the zoo's costs itself only; any other exception is a bug in a plugin and passes through.
+    """
+    remaining = iter(indices)
+    while chunk := list(itertools.islice(remaining, batch)):
+        yield from _produce_batch(synthesizer, maker, chunk)
+
+
+def _produce_batch(synthesizer: Any, maker: RequestMaker, chunk: list[int]) -> list[Outcome]:
+    done: dict[int, Outcome] = {}
+    refusals: dict[int, tuple[str, ...]] = dict.fromkeys(chunk, ())
+    for attempt in range(TRIES):
+        waiting = [index for index in chunk if index not in done]
+        requests, normals = {}, {}
+        for index in waiting:
+            try:
+                requests[index], normals[index] = maker.make(index, attempt)
+            except IasZooError as error:
+                done[index] = Outcome(index, None, None, refusals[index], _words(error))
+        samples = _synthesize(synthesizer, requests)
+        for index, made in samples.items():
+            normal = normals[index]
+            if isinstance(made, IasZooError):
+                done[index] = Outcome(index, None, normal, refusals[index], _words(made))
+                continue
+            sample = _as_the_camera_sees(made, normal)
+            reason = refuse(sample, normal.image if normal else None)
+            if reason:
+                refusals[index] += (reason,)
+            else:
+                sample.recipe["run"] = {"seed": maker.seed, "index": index, "attempt": attempt}
+                if normal is not None:
+                    sample.recipe["run"] |= {"normal_pixels": normal.digest, "grey": normal.grey}
+                done[index] = Outcome(index, sample, normal, refusals[index])
+        if len(done) == len(chunk):
+            break
+    for index in chunk:
+        if index not in done:
+            reasons = " and ".join(sorted(set(refusals[index])))
+            done[index] = Outcome(index, None, None, refusals[index], f"refused {TRIES} times: {reasons}")
+    return [done[index] for index in chunk]
+
+
+def _synthesize(synthesizer: Any, requests: dict[int, Any]) -> dict[int, Sample | IasZooError]:
+    """One call for the batch; where that fails, one call each, so that a bad request costs itself only."""
+    if not requests:
+        return {}
+    try:
+        samples = synthesizer.synthesize(list(requests.values()))
+    except IasZooError as error:
+        if len(requests) == 1:
+            return dict.fromkeys(requests, error)
+        merged: dict[int, Sample | IasZooError] = {}
+        for index, request in requests.items():
+            merged |= _synthesize(synthesizer, {index: request})
+        return merged
+    return dict(zip(requests, samples, strict=True))
+
+
+def _as_the_camera_sees(sample: Sample, normal: Normal | None) -> Sample:
+    """A grey camera takes grey pictures of defects, so a grey normal gives a grey sample (three equal channels).
+
+    Pixels that equal the grey normal keep their value exactly.
+    """
+    if normal is None or not normal.grey:
+        return sample
+    return replace(sample, image=np.repeat(to_grey(sample.image)[:, :, None], 3, axis=2))
+
+
+def generate(
+    synthesizer: Any, n: int, normals: NormalsLike | None, *, defect: str | None = None, seed: int = 0
+) -> list[Sample]:
+    """See :meth:`ias_zoo.ImageSynthesizer.generate`."""
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise OptionError(f"n={n!r}: expected an integer >= 1")
+    maker = _maker(synthesizer, normals, defect, seed)
+    return [_sample(outcome) for outcome in produce(synthesizer, maker, range(n))]
+
+
+def stream(
+    synthesizer: Any, normals: NormalsLike | None, *, defect: str | None = None, seed: int = 0
+) -> Iterator[Sample]:
+    """See :meth:`ias_zoo.ImageSynthesizer.stream`."""
+    maker = _maker(synthesizer, normals, defect, seed)
+    return (_sample(outcome) for outcome in produce(synthesizer, maker, itertools.count()))
+
+
+def _maker(synthesizer: Any, normals: NormalsLike | None, defect: str | None, seed: int) -> RequestMaker:
+    pool = None if normals is None else Normals(normals)
+    return RequestMaker(synthesizer.method, pool, seed=seed, defects=[defect] if defect else [])
+
+
+def _sample(outcome: Outcome) -> Sample:
+    if outcome.sample is None:
+        raise RunError(f"sample {outcome.index} could not be made: {outcome.error}")
+    return outcome.sample
+
+
+def _words(error: IasZooError) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,204 @@
+"""From normals to requests: which normal, which source, which seed image ``i`` of a run gets."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from ias_zoo.data import DataSet, open_data
+from ias_zoo.data.dataset import Item
+from ias_zoo.data.images import as_rgb, read_image, resize_image, resize_mask, sha256
+from ias_zoo.errors import DataError, OptionError
+from ias_zoo.generation.seeds import seed_for
+from ias_zoo.method import Input, Method
+from ias_zoo.synthesizer import Request
+
+if TYPE_CHECKING:
+    from ias_zoo.synthesizer import RGB, Mask
+
+NormalsLike: TypeAlias = "str | os.PathLike[str] | DataSet | Normals | Sequence[Any]"
+
+CACHE_BYTES = 256 * 2**20
+"""Decoded normals kept per process. Beyond it the least recently used is dropped, so that memory stays flat."""
+
+
+@dataclass(frozen=True, eq=False)
+class Normal:
+    """A decoded normal: RGB pixels, where the product is, whether the file was grey, and the hash of its pixels."""
+
+    id: str
+    image: RGB
+    region: Mask | None
+    grey: bool
+    digest: str
+
+
+class Normals:
+    """Normals by number, decoded on demand.
+
+    Parameters
+    ----------
+    source:
+        A folder, a data set, or a sequence of paths or arrays.
+    size:
+        Height and width to resize to; None keeps each picture's own.
+    """
+
+    def __init__(self, source: NormalsLike, *, size: tuple[int, int] | None = None) -> None:
+        if isinstance(source, str | os.PathLike):
+            source = open_data(source)
+        self._source: DataSet | None = None
+        self._entries: Sequence[Any]
+        if isinstance(source, DataSet):
+            self._source, self._entries = source, source.normals
+            self.ids = [item.id for item in source.normals]
+        elif isinstance(source, Normals):
+            self._source, self._entries, self.ids = source._source, source._entries, source.ids
+        else:
+            self._entries = list(source)
+            self.ids = [
+                Path(entry).as_posix() if isinstance(entry, str | os.PathLike) else f"array-{number}"
+                for number, entry in enumerate(self._entries)
+            ]
+        self._size = size
+        self._cache: OrderedDict[int, Normal] = OrderedDict()
+        self._cached_bytes = 0
+        if not self.ids:
+            where = f"{self._source.root}: " if self._source else ""
+            raise DataError(f"{where}no normals; expected pictures of good parts in train/good or normal/")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def index(self, normal_id: str) -> int:
+        """The number of a normal.
+
+        Raises
+        ------
+        DataError
+            If there is none of that id.
+        """
+        try:
+            return self.ids.index(normal_id)
+        except ValueError:
+            raise DataError(f"no normal {normal_id!r} among the {len(self)} given") from None
+
+    def read(self, number: int) -> Normal:
+        """Decode one normal, or take it from the cache.
+
+        Raises
+        ------
+        DataError
+            If the picture or its region cannot be used.
+        """
+        if number in self._cache:
+            self._cache.move_to_end(number)
+            return self._cache[number]
+        normal = self._decode(number)
+        self._cache[number] = normal
+        self._cached_bytes += _weight(normal)
+        while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
+            _, dropped = self._cache.popitem(last=False)
+            self._cached_bytes -= _weight(dropped)
+        return normal
+
+    def _decode(self, number: int) -> Normal:
+        entry = self._entries[number]
+        region: Mask | None = None
+        if isinstance(entry, Item) and self._source is not None:
+            picture = self._source.read(entry)
+            image, grey = picture.image, picture.grey
+            region = self._source.read_region(entry, image.shape)
+        elif isinstance(entry, str | os.PathLike):
+            picture = read_image(entry)
+            image, grey = picture.image, picture.grey
+        else:
+            image, grey = as_rgb(entry, name=self.ids[number]), np.ndim(entry) == 2
+        digest = sha256(image.tobytes())[:32]
+        if self._size is not None:
+            image = resize_image(image, *self._size)
+            region = None if region is None else resize_mask(region, *self._size)
+        if region is not None and not region.any():
+            raise DataError(f"{self.ids[number]}: its region (foreground mask) is empty")
+        for array in (image, region):
+            if array is not None:
+                array.setflags(write=False)  # many samples share it
+        return Normal(self.ids[number], image, region, grey, digest)
+
+
+class RequestMaker:
+    """The requests of one run. Request ``i`` depends on the run's seed and ``i`` alone, whoever asks, in any order.
+
+    Normals are taken in random order, each once before any comes again. The source is any other normal.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        normals: Normals | None,
+        *,
+        seed: int,
+        defects: Sequence[str] = (),
+        prompt: str | None = None,
+    ) -> None:
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise OptionError(f"seed={seed!r}: expected an integer >= 0")
+        if normals is None and Input.NORMALS in method.needs:
+            raise DataError(f"{method.name} needs normals: give a folder, paths or arrays")
+        if normals is not None and Input.SOURCE in method.needs and len(normals) < 2:
+            raise DataError(f"{method.name} takes content from a second normal: give at least 2 normals, not 1")
+        self.method = method
+        self.normals = normals
+        self.seed = int(seed)
+        self.defects = tuple(defects)
+        self.prompt = prompt
+        self._round = -1
+        self._order: Any = None
+
+    def make(self, index: int, attempt: int = 0) -> tuple[Request, Normal | None]:
+        """Make request ``index``; a higher ``attempt`` gives the next seed of the same request."""
+        seed = seed_for(self.seed, index, attempt)
+        defect = self.defects[index % len(self.defects)] if self.defects else None
+        if self.normals is None:
+            return Request(seed=seed, defect=defect, prompt=self.prompt), None
+        number = self._normal_number(index)
+        normal = self.normals.read(number)
+        source = self._source(index, number)
+        request = Request(
+            seed=seed,
+            normal=normal.image,
+            normal_id=normal.id,
+            source=source.image if source else None,
+            source_id=source.id if source else None,
+            source_region=source.region if source and self.method.uses(Input.REGION) else None,
+            region=normal.region if self.method.uses(Input.REGION) else None,
+            defect=defect,
+            prompt=self.prompt,
+        )
+        return request, normal
+
+    def _normal_number(self, index: int) -> int:
+        assert self.normals is not None  # noqa: S101 - for the type checker
+        turn, place = divmod(index, len(self.normals))
+        if turn != self._round:
+            self._order = np.random.default_rng(seed_for(self.seed, "order", turn)).permutation(len(self.normals))
+            self._round = turn
+        return int(self._order[place])
+
+    def _source(self, index: int, number: int) -> Normal | None:
+        assert self.normals is not None  # noqa: S101 - for the type checker
+        if not self.method.uses(Input.SOURCE) or len(self.normals) < 2:
+            return None
+        rng = np.random.default_rng(seed_for(self.seed, index, "source"))
+        other = int(rng.integers(len(self.normals) - 1))
+        return self.normals.read(other + (other >= number))
+
+
+def _weight(normal: Normal) -> int:
+    return normal.image.nbytes + (0 if normal.region is None else normal.region.nbytes)

@@ -1,0 +1,144 @@
+"""Run a plan: in this process or in several, resumable, with the same pictures either way."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ias_zoo.errors import OptionError, RunError
+from ias_zoo.generation.engine import produce
+from ias_zoo.generation.plan import Plan
+from ias_zoo.generation.writer import (
+    PARTIAL,
+    ShardResult,
+    copy_normals,
+    missing_shards,
+    only_run_in,
+    prepare_folder,
+    write_shard,
+)
+
+BATCH = 8
+"""Requests handed to a method at a time."""
+
+
+@dataclass
+class RunSummary:
+    """What a run came to. ``skipped`` images were there already."""
+
+    folder: Path
+    made: int = 0
+    skipped: int = 0
+    refusals: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, result: ShardResult) -> None:
+        """Add a shard."""
+        self.made += result.made
+        self.failures += result.failures
+        for reason, count in result.refusals.items():
+            self.refusals[reason] = self.refusals.get(reason, 0) + count
+
+
+def run_shard(plan: Plan, shard: int, folder: Path, synthesizer: Any, maker: Any) -> ShardResult:
+    """Make and write one shard. Depends on the plan and the shard's number alone."""
+    outcomes = produce(synthesizer, maker, plan.indices(shard), batch=BATCH)
+    return write_shard(folder, shard, outcomes, soft_labels=plan.soft_labels)
+
+
+def run(
+    plan: Plan,
+    folder: Path,
+    *,
+    workers: int = 1,
+    resume: bool = False,
+    force: bool = False,
+    step: Callable[[int], None] = lambda images: None,
+) -> RunSummary:
+    """Make all images of a plan that are not there yet.
+
+    Parameters
+    ----------
+    workers:
+        Processes. 1 works in this one.
+    resume, force:
+        What to do when the folder holds this run already: go on with it, or start over.
+    step:
+        Called with a number of images whenever so many more are done.
+
+    Raises
+    ------
+    OptionError, RunError
+    """
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise OptionError(f"workers={workers!r}: expected an integer >= 1")
+    started = time.perf_counter()
+    with only_run_in(folder):
+        prepare_folder(folder, plan, resume=resume, force=force)
+        copy_normals(folder, plan)
+        shards = missing_shards(folder, plan)
+        summary = RunSummary(folder, skipped=plan.n - sum(len(plan.indices(shard)) for shard in shards))
+        step(summary.skipped)
+        for shard, result in _results(plan, folder, shards, workers):
+            summary.add(result)
+            step(len(plan.indices(shard)))
+        shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+    summary.seconds = time.perf_counter() - started
+    return summary
+
+
+def _results(plan: Plan, folder: Path, shards: list[int], workers: int) -> Iterator[tuple[int, ShardResult]]:
+    workers = min(workers, len(shards))
+    if workers <= 1:
+        synthesizer, maker = plan.load()
+        for shard in shards:
+            yield shard, run_shard(plan, shard, folder, synthesizer, maker)
+        return
+    context = multiprocessing.get_context("spawn")  # fork would copy the parent's threads and locks
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(plan, folder)) as pool:
+        futures = {pool.submit(_work, shard): shard for shard in shards}
+        try:
+            for future in as_completed(futures):
+                yield futures.pop(future), future.result()
+        except BrokenProcessPool as error:
+            raise RunError(
+                "a worker process died (out of memory?); finished shards are kept, --resume continues the run"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: tuple[Plan, Path, Any, Any] | None = None  # what a worker process loads once
+
+
+def _start_worker(plan: Plan, folder: Path) -> None:
+    global _worker
+    import cv2
+
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _worker = (plan, folder, *plan.load())
+
+
+def _die_with_parent() -> None:
+    """A pool's workers outlive a parent that is killed, waiting for work for ever; these do not."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(shard: int) -> ShardResult:
+    assert _worker is not None  # noqa: S101 - the initializer ran
+    plan, folder, synthesizer, maker = _worker
+    return run_shard(plan, shard, folder, synthesizer, maker)

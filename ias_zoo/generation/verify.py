@@ -1,0 +1,125 @@
+"""Check a generated folder against its provenance, and make one image again from its recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ias_zoo.data.images import encode_png, read_image, read_mask, sha256
+from ias_zoo.errors import DataError, RunError
+from ias_zoo.generation.engine import produce
+from ias_zoo.generation.plan import Plan
+from ias_zoo.generation.writer import missing_shards, provenance_path, read_provenance
+
+
+@dataclass
+class VerifyReport:
+    """How many images are there, and what is wrong with the folder."""
+
+    images: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(folder: Path) -> VerifyReport:
+    """Check that every shard is done, every file is there with the bytes it was written with, and none is a stray.
+
+    Raises
+    ------
+    RunError
+        If the folder is no run.
+    """
+    plan = Plan.read(folder)
+    report = VerifyReport()
+    report.problems += [
+        f"{provenance_path(folder, shard).name}: not finished; run the same command with --resume"
+        for shard in missing_shards(folder, plan)
+    ]
+    known: set[str] = set()
+    for line in read_provenance(folder):
+        if "error" in line:
+            report.problems.append(f"image {line.get('index')}: {line['error']}")
+            continue
+        report.images += 1
+        for kind, digest in line["sha256"].items():
+            known.add(line[kind])
+            report.problems += _check_file(folder, line[kind], digest)
+        report.problems += _check_pair(folder, line)
+    for part in ("test", "ground_truth", "label_map"):
+        for path in sorted((folder / part).rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and name not in known:
+                report.problems.append(f"{name}: not in the provenance")
+    return report
+
+
+def _check_file(folder: Path, name: str, digest: str) -> list[str]:
+    try:
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        return [f"{name}: {error.strerror}"]
+    return [] if sha256(data) == digest else [f"{name}: changed since it was written"]
+
+
+def _check_pair(folder: Path, line: dict[str, Any]) -> list[str]:
+    try:
+        image, mask = read_image(folder / line["image"]).image, read_mask(folder / line["mask"])
+    except DataError:
+        return []  # said already, file by file
+    if image.shape[:2] != mask.shape:
+        return [f"{line['image']}: image and mask differ in size"]
+    return [] if mask.any() else [f"{line['mask']}: empty"]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """An image made again: its PNG bytes, and whether they equal those that were written."""
+
+    image: bytes
+    mask: bytes
+    same: bool
+    line: dict[str, Any]
+
+
+def replay(folder: Path, image: str) -> Replay:
+    """Make one image of a run again, from the plan and the normals.
+
+    Parameters
+    ----------
+    image:
+        The image's name below the folder, its file name, or its number.
+
+    Raises
+    ------
+    RunError
+        If the folder is no run, the image is not in it, or its normal has changed since.
+    """
+    plan = Plan.read(folder)
+    line = _find(folder, image)
+    run = line["recipe"]["run"]
+    synthesizer, maker = plan.load()
+    normal_id = line["recipe"]["request"]["normal_id"]
+    if normal_id is not None and maker.normals is not None:
+        normal = maker.normals.read(maker.normals.index(normal_id))
+        if normal.digest != run["normal_pixels"]:
+            raise RunError(f"{normal_id} in {plan.data} has changed since {line['image']} was made from it")
+    outcome = next(iter(produce(synthesizer, maker, [run["index"]])))
+    if outcome.sample is None:
+        raise RunError(f"{line['image']} could not be made again: {outcome.error}")
+    grey = outcome.normal is not None and outcome.normal.grey
+    made = encode_png(outcome.sample.image[:, :, 0] if grey else outcome.sample.image)
+    mask = encode_png(outcome.sample.mask)
+    same = sha256(made) == line["sha256"]["image"] and sha256(mask) == line["sha256"]["mask"]
+    return Replay(made, mask, same, line)
+
+
+def _find(folder: Path, image: str) -> dict[str, Any]:
+    wanted = Path(image)
+    for line in read_provenance(folder):
+        if "error" in line:
+            continue
+        name = Path(line["image"])
+        number = str(line["recipe"]["run"]["index"])
+        if image == number or (wanted.name == name.name and (len(wanted.parts) == 1 or image.endswith(line["image"]))):
+            return line
+    raise RunError(f"{folder}: no image {image!r}; give a name like test/<defect>/000042.png or its number")

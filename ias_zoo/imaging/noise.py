@@ -1,0 +1,100 @@
+"""Gradient noise after Perlin (*Improving Noise*, SIGGRAPH 2002), one octave, for any image size.
+
+The usual array implementations tile gradients to full size and therefore need an image that is divisible by the
+number of cells. Here the noise is evaluated for each pixel from its own cell, which has no such limit and gives the
+same values where they are defined. Speed comes from separability: a pixel's value is linear in the gradients of its
+four lattice points, so the column direction is resolved on the few lattice rows first, and full-size arrays are
+touched in the row direction alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Field = npt.NDArray[np.float32]
+
+__all__ = ["perlin", "perlin_from_angles", "rotate"]
+
+
+def perlin(height: int, width: int, cells_y: int, cells_x: int, rng: np.random.Generator) -> Field:
+    """Draw Perlin noise.
+
+    Parameters
+    ----------
+    height, width:
+        Size of the field in pixels, each at least 1.
+    cells_y, cells_x:
+        Number of lattice cells down and across, each at least 1: more cells, smaller blobs.
+    rng:
+        Draws (cells_y + 1) x (cells_x + 1) gradient angles from U(0, 2 pi).
+
+    Returns
+    -------
+    height x width float32 in [-1, 1], zero at the lattice points; not periodic.
+    """
+    return perlin_from_angles(height, width, rng.uniform(0.0, 2.0 * np.pi, (cells_y + 1, cells_x + 1)))
+
+
+def perlin_from_angles(height: int, width: int, angles: npt.NDArray[np.float64]) -> Field:
+    """Evaluate Perlin noise for given gradients.
+
+    Parameters
+    ----------
+    height, width:
+        Size of the field in pixels.
+    angles:
+        (cells_y + 1) x (cells_x + 1) float64 in radians. A lattice point's unit gradient is (cos, sin) of its
+        angle; the first component belongs to the rows.
+
+    Returns
+    -------
+    height x width float32 in [-1, 1].
+
+    Notes
+    -----
+    Pixel (i, j) lies at y = i * cells_y / height and x = j * cells_x / width, so pixel (0, 0) is a lattice point.
+    With (p, q) its cell and (u, v) its place in it, corner (r, s) contributes g[p+r, q+s] . (u-r, v-s), weighted by
+    the fade 6t^5 - 15t^4 + 10t^3 in both directions; the sum is scaled by sqrt(2).
+    """
+    cells_y, cells_x = angles.shape[0] - 1, angles.shape[1] - 1
+    gradient_y, gradient_x = np.cos(angles) * np.sqrt(2.0), np.sin(angles) * np.sqrt(2.0)
+    q, v, fade_x = _cells(width, cells_x)
+    p, u, fade_y = _cells(height, cells_y)
+    # Across, on lattice rows only: slope (what is multiplied by u - r) and offset, each (cells_y + 1) x width.
+    left, right = 1.0 - fade_x, fade_x
+    slope = (left * gradient_y[:, q] + right * gradient_y[:, q + 1]).astype(np.float32)
+    offset = (left * v * gradient_x[:, q] + right * (v - 1.0) * gradient_x[:, q + 1]).astype(np.float32)
+    # Down, at full size: whole rows are copied, then weighted by their own two numbers.
+    top, bottom = 1.0 - fade_y, fade_y
+    field: Field = slope[p]
+    field *= _column(top * u)
+    for rows, weight in ((slope[p + 1], bottom * (u - 1.0)), (offset[p], top), (offset[p + 1], bottom)):
+        rows *= _column(weight)
+        field += rows
+    np.clip(field, -1.0, 1.0, out=field)  # float32 may round just past the bound
+    return field
+
+
+def rotate(field: Field, degrees: float) -> Field:
+    """Turn a field counter-clockwise about its centre: bilinear, zeros where nothing was, same size."""
+    import cv2
+
+    height, width = field.shape
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
+    return np.asarray(cv2.warpAffine(field, matrix, (width, height), flags=cv2.INTER_LINEAR), dtype=np.float32)
+
+
+def _cells(size: int, cells: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """For each pixel along one axis: its cell, its place in the cell in [0, 1), and the fade of that place."""
+    cell, remainder = np.divmod(np.arange(size) * cells, size)  # whole numbers: no rounding at cell borders
+    t = remainder / size
+    return cell, t, t * t * t * (t * (t * 6.0 - 15.0) + 10.0)
+
+
+def _column(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    return weights.astype(np.float32)[:, None]

@@ -1,0 +1,1 @@
+"""What this plugin says about its methods, without importing them."""

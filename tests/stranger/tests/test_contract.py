@@ -1,0 +1,3 @@
+from ias_zoo.testing import conformance
+
+test_contract = conformance("dots")

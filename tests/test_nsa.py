@@ -1,0 +1,577 @@
+"""NSA and the parts it is made of: laws of drawing, labels, product masks, and what a request may ask for."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from ias_zoo_handcrafted.methods.nsa import METHODS
+from ias_zoo_handcrafted.nsa import NSA, REDRAWS, ellipses
+from ias_zoo_handcrafted.options.nsa import NSAOptions
+from ias_zoo_handcrafted.presets import NSA as PRESETS
+from scipy import ndimage, stats
+
+from ias_zoo.errors import OptionError, RequestError
+from ias_zoo.imaging import foreground, labels
+from ias_zoo.imaging.placement import BoxCounter, first_true
+from ias_zoo.options import build_options, describe_options
+from ias_zoo.synthesizer import PluginId, Request, Setup
+
+
+def make(**options: Any) -> NSA:
+    (method,) = METHODS
+    plugin = PluginId(name="handcrafted", distribution="ias-zoo", version="0")
+    return NSA(Setup(method=method, plugin=plugin, options=build_options(NSAOptions, options, method="nsa")))
+
+
+def texture(seed: int, height: int = 256, width: int = 256) -> Any:
+    """Strong colour grain without a background."""
+    rng = np.random.default_rng(seed)
+    raw = cv2.GaussianBlur(rng.normal(0, 1, (height, width, 3)), (0, 0), 1.0)
+    return np.clip(128 + 35 * raw / raw.std(), 0, 255).astype(np.uint8)
+
+
+def product(seed: int, height: int = 256, width: int = 256) -> Any:
+    """A dark grained disc on a bright background."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    centre_y, centre_x = rng.uniform(0.46, 0.54, 2) * (height, width)
+    inside = ((y - centre_y) / height) ** 2 + ((x - centre_x) / width) ** 2 < 0.33**2
+    return np.where(inside[..., None], texture(seed, height, width) // 2 + 20, np.uint8(225)).astype(np.uint8)
+
+
+def requests(kind: Any, count: int, **fields: Any) -> list[Request]:
+    pool = [kind(seed) for seed in range(6)]
+    return [Request(seed=i, normal=pool[i % 6], source=pool[(i + 1 + i // 6 % 5) % 6], **fields) for i in range(count)]
+
+
+def difference(sample: Any, request: Request) -> Any:
+    assert request.normal is not None
+    return np.abs(sample.image.astype(int) - request.normal).mean(axis=2)
+
+
+def union(sample: Any) -> Any:
+    boxes = np.zeros(sample.mask.shape, bool)
+    for patch in sample.recipe["drawn"]["patches"]:
+        top, left, bottom, right = patch["box"]
+        boxes[top:bottom, left:right] = True
+    return boxes
+
+
+# ---------------------------------------------------------------------------------------------------- the sample
+
+
+@pytest.mark.parametrize("kind", [texture, product])
+@pytest.mark.parametrize("options", [{}, {"shape": "ellipses"}, {"blend": "swap"}, {"blend": "uniform"}])
+def test_a_sample_changes_only_inside_its_boxes_and_labels_the_change(kind: Any, options: Any) -> None:
+    synthesizer = make(**options)
+    for request in requests(kind, 12):
+        (sample,) = synthesizer.synthesize([request])
+        changed = difference(sample, request)
+        assert not changed[~union(sample)].any()
+        assert sample.mask.any()
+        assert changed[sample.mask].mean() > 1
+        assert sample.image.dtype == np.uint8
+        assert sample.mask.dtype == np.bool_
+        assert sample.label_map.dtype == np.float32
+        assert (sample.label_map[~sample.mask] == 0).all()
+        assert (sample.label_map[sample.mask] > 0).all()
+        assert sample.label_map.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "most"),
+    [
+        (texture, {}, 0.03),
+        (texture, {"shape": "ellipses"}, 0.03),
+        (product, {}, 0.10),
+        (product, {"shape": "ellipses"}, 0.10),
+        (product, {"shape": "ellipses", "exact_mask": True}, 0.0),
+        (texture, {"exact_mask": True}, 0.0),
+    ],
+)
+def test_little_of_the_change_is_unlabelled(kind: Any, options: Any, most: float) -> None:
+    synthesizer = make(label="binary", **options)
+    unlabelled = changed = 0
+    for request in requests(kind, 60):
+        (sample,) = synthesizer.synthesize([request])
+        visible = difference(sample, request) > 1
+        unlabelled += np.count_nonzero(visible & ~sample.mask)
+        changed += np.count_nonzero(visible)
+    assert unlabelled <= most * changed
+
+
+def test_exact_mask_restores_every_other_pixel() -> None:
+    for request in requests(product, 8):
+        (sample,) = make(exact_mask=True).synthesize([request])
+        assert request.normal is not None
+        np.testing.assert_array_equal(sample.image[~sample.mask], request.normal[~sample.mask])
+        (plain,) = make().synthesize([request])
+        np.testing.assert_array_equal(plain.mask, sample.mask)
+        np.testing.assert_array_equal(plain.image[sample.mask], sample.image[sample.mask])
+
+
+@pytest.mark.parametrize("options", [{}, {"shape": "ellipses", "blend": "mixed"}, {"label": "intensity"}])
+def test_the_same_request_gives_the_same_bytes_and_inputs_stay(options: Any) -> None:
+    normal, source = product(1), product(2)
+    normal.flags.writeable = source.flags.writeable = False
+    request = Request(seed=3, normal=normal, source=source)
+    one, two = (make(**options).synthesize([request])[0] for _ in range(2))
+    assert one.image.tobytes() == two.image.tobytes()
+    assert one.label_map is not None
+    assert two.label_map is not None
+    assert one.label_map.tobytes() == two.label_map.tobytes()
+    assert one.recipe == two.recipe
+    (other,) = make(**options).synthesize([dataclasses.replace(request, seed=4)])
+    assert other.image.tobytes() != one.image.tobytes()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 400), (37, 91), (91, 37), (255, 257), (1100, 900)])
+@pytest.mark.parametrize("kind", [texture, product])
+def test_any_size_gives_a_defect(size: tuple[int, int], kind: Any) -> None:
+    for seed in range(4):
+        request = Request(seed=seed, normal=kind(1, *size), source=kind(2, *size))
+        (sample,) = make().synthesize([request])
+        assert sample.image.shape == (*size, 3)
+        assert sample.mask.any()
+
+
+@pytest.mark.parametrize("size", [(1, 300), (300, 15)])
+def test_images_too_small_for_a_patch_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(RequestError, match="at least 16 pixels"):
+        make().synthesize([Request(seed=0, normal=texture(0, *size), source=texture(1))])
+
+
+def test_equal_flat_images_have_no_defect_to_offer() -> None:
+    flat = np.full((64, 64, 3), 90, np.uint8)
+    (sample,) = make().synthesize([Request(seed=0, normal=flat, source=flat)])
+    assert not sample.mask.any()
+    np.testing.assert_array_equal(sample.image, flat)
+    assert sample.recipe["drawn"]["redraws"] == REDRAWS
+
+
+def test_a_source_of_another_size_is_resized() -> None:
+    small = texture(2, 128, 100)
+    resized = cv2.resize(small, (256, 256), interpolation=cv2.INTER_LINEAR)
+    (one,) = make().synthesize([Request(seed=1, normal=texture(1), source=small)])
+    (two,) = make().synthesize([Request(seed=1, normal=texture(1), source=resized)])
+    np.testing.assert_array_equal(one.image, two.image)
+    region = np.zeros((128, 100), bool)
+    region[40:90, 20:90] = True
+    (sample,) = make().synthesize([Request(seed=1, normal=texture(1), source=small, source_region=region)])
+    assert sample.mask.any()
+
+
+@pytest.mark.parametrize("kind", [texture, product])
+@pytest.mark.parametrize("options", [{}, {"shape": "ellipses"}])
+def test_a_region_bounds_the_mask_and_the_change(kind: Any, options: Any) -> None:
+    region = np.zeros((256, 256), bool)
+    region[90:170, 60:200] = True
+    for request in requests(kind, 10, region=region):
+        (sample,) = make(**options).synthesize([request])
+        assert sample.mask.any()
+        assert not sample.mask[~region].any()
+        assert not difference(sample, request)[~region].any()
+
+
+def test_patches_come_from_the_source_region() -> None:
+    region = np.zeros((256, 256), bool)
+    region[:, :90] = True
+    for request in requests(texture, 12, source_region=region):
+        (sample,) = make(min_object_share=0.9).synthesize([request])
+        for patch in sample.recipe["drawn"]["patches"]:
+            top, left, bottom, right = patch["source"]
+            assert region[top:bottom, left:right].mean() > 0.9
+
+
+def test_a_swap_puts_the_source_exactly_where_the_recipe_says() -> None:
+    for request in requests(texture, 10):
+        (sample,) = make(blend="swap", resize=False, patches=1).synthesize([request])
+        assert request.source is not None
+        assert request.normal is not None
+        (patch,) = sample.recipe["drawn"]["patches"]
+        (a, b, c, d), (top, left, bottom, right) = patch["source"], patch["box"]
+        expected = request.normal.copy()
+        expected[top:bottom, left:right] = request.source[a:c, b:d]
+        np.testing.assert_array_equal(sample.image, expected)
+
+
+def test_a_patch_meets_product_at_both_ends() -> None:
+    synthesizer = make(preset="bottle", min_object_share=0.6, min_overlap_share=0.5, resize=False)
+    for request in requests(product, 30):
+        (sample,) = synthesizer.synthesize([request])
+        assert request.normal is not None
+        assert request.source is not None
+        there = foreground.tone_distance(request.normal, [(200, 60)])
+        here = foreground.tone_distance(request.source, [(200, 60)])
+        for patch in sample.recipe["drawn"]["patches"]:
+            (a, b, c, d), (top, left, bottom, right) = patch["source"], patch["box"]
+            own, other = here[a:c, b:d], there[top:bottom, left:right]
+            assert own.mean() > 0.6
+            assert (own & other).sum() > 0.5 * own.sum()
+
+
+# ------------------------------------------------------------------------------------------------ laws of drawing
+
+
+def test_half_sizes_follow_the_shifted_gamma_law() -> None:
+    synthesizer = make(preset="texture")
+    rng = np.random.default_rng(0)
+    side, limits = 1_000_000, (30_000, 400_000)
+    drawn = np.array([synthesizer._half(side, limits, rng) for _ in range(5000)]) / side
+    inner = drawn[drawn < 0.4]
+    law = stats.gamma(2, loc=0.03, scale=0.05)
+    assert stats.kstest(inner, lambda value: law.cdf(value) / law.cdf(0.4)).pvalue > 0.01
+    assert abs((drawn >= 0.4).mean() - law.sf(0.4)) < 4 * np.sqrt(law.sf(0.4) / 5000)
+    assert np.median(drawn) == pytest.approx(0.114, abs=0.003)
+
+
+def test_patches_have_the_sizes_of_the_law_without_resizing() -> None:
+    synthesizer = make(preset="texture", resize=False, patches=1, label="binary")
+    sides = []
+    for request in requests(texture, 300):
+        (patch,) = synthesizer.synthesize([request])[0].recipe["drawn"]["patches"]
+        top, _, bottom, _ = patch["source"]
+        if top > 0 and bottom < 256:  # not cut at the border
+            sides.append((bottom - top) / 2 / 256)
+    low, middle, high = np.quantile(sides, [0.05, 0.5, 0.95])
+    # Boxes that are not cut are the smaller ones: a half side s stays whole with probability (1 - 2 s) / 0.94.
+    grid = np.linspace(0.03, 0.4, 4000)
+    weight = stats.gamma.pdf(grid, 2, loc=0.03, scale=0.05) * (1 - 2 * grid)
+    cumulative = np.cumsum(weight) / weight.sum()
+    expected = [grid[np.searchsorted(cumulative, q)] for q in (0.05, 0.5, 0.95)]
+    np.testing.assert_allclose([low, middle, high], expected, rtol=0.2, atol=0.008)
+
+
+@pytest.mark.parametrize(("kind", "preset", "most"), [(texture, "texture", 4), (product, "object", 3)])
+def test_the_number_of_patches_is_one_plus_binomial(kind: Any, preset: str, most: int) -> None:
+    synthesizer = make(preset=preset, label="binary", min_object_share=0.0, min_overlap_share=0.0)
+    counts = np.zeros(most + 1)
+    for request in requests(kind, 400):
+        (sample,) = synthesizer.synthesize([request])
+        counts[len(sample.recipe["drawn"]["patches"])] += 1
+    expected = 400 * stats.binom.pmf(np.arange(most), most - 1, 0.5)
+    assert counts[0] == 0
+    assert stats.chisquare(counts[1:], expected).pvalue > 0.01
+
+
+@pytest.mark.parametrize(("legacy", "least", "most"), [(True, 0.38, 0.4), (False, 0.65, 0.8)])
+def test_legacy_clip_holds_sides_below_the_half_bounds(legacy: bool, least: float, most: float) -> None:
+    synthesizer = make(preset="texture", patches=1, legacy_clip=legacy, label="binary", half_size=[0.1, 2.0, 0.1])
+    sides = []
+    for request in requests(texture, 120):
+        for patch in synthesizer.synthesize([request])[0].recipe["drawn"]["patches"]:
+            top, left, bottom, right = patch["box"]
+            sides += [(bottom - top) / 256, (right - left) / 256]
+    assert least <= max(sides) <= most + 0.5 / 256
+
+
+def test_resizing_keeps_the_aspect_within_the_bounds() -> None:
+    synthesizer = make(preset="texture", patches=1, label="binary")
+    factors = []
+    for request in requests(texture, 300):
+        (patch,) = synthesizer.synthesize([request])[0].recipe["drawn"]["patches"]
+        (a, b, c, d), (top, left, bottom, right) = patch["source"], patch["box"]
+        vertical, horizontal = (bottom - top) / (c - a), (right - left) / (d - b)
+        if 16 < bottom - top < 203 and 16 < right - left < 203:  # no bound of a side was met
+            factors.append(horizontal)
+            assert vertical == pytest.approx(horizontal, rel=0.1)
+    assert min(factors) == pytest.approx(0.5, abs=0.05)
+    assert max(factors) == pytest.approx(2.0, abs=0.1)
+    assert np.median(factors) == pytest.approx(1.0, abs=0.1)
+
+
+def test_places_are_uniform() -> None:
+    synthesizer = make(preset="texture", patches=1, label="binary", resize=False)
+    shares = []
+    for request in requests(texture, 400):
+        (patch,) = synthesizer.synthesize([request])[0].recipe["drawn"]["patches"]
+        _, left, _, right = patch["box"]
+        shares.append((left - 1 + 0.5) / (256 - (right - left) - 2))
+    assert stats.kstest(shares, "uniform").pvalue > 0.01
+
+
+def test_a_factor_is_drawn_where_it_shows_and_labels_the_change() -> None:
+    factors = []
+    for request in requests(texture, 60):
+        (sample,) = make(blend="uniform", label="continuous").synthesize([request])
+        factor = sample.recipe["drawn"]["factor"]
+        factors.append(factor)
+        np.testing.assert_array_equal(sample.label_map, sample.mask * np.float32(factor))
+    assert stats.kstest(factors, stats.uniform(0.05, 0.9).cdf).pvalue > 0.01
+    (hard,) = make(blend="swap", label="continuous").synthesize(requests(texture, 1))
+    assert "factor" not in hard.recipe["drawn"]
+    np.testing.assert_array_equal(hard.label_map, hard.mask)
+
+
+def test_ellipses_turn_without_shear() -> None:
+    axes = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        shape = ellipses((400, 400), [60, 20], [61, 21], rng, count=1)
+        if shape[[0, -1]].any() or shape[:, [0, -1]].any():
+            continue
+        assert shape.sum() == pytest.approx(np.pi * 60 * 20, rel=0.03)  # a shear would change it with the angle
+        y, x = np.nonzero(shape)
+        axes.append(np.sqrt(np.linalg.eigvalsh(np.cov(y, x))) * 2)
+    assert len(axes) > 20
+    np.testing.assert_allclose(axes, np.tile([20, 60], (len(axes), 1)), rtol=0.04)
+
+
+# --------------------------------------------------------------------------------------------------- the presets
+
+
+def test_the_table_is_the_published_one() -> None:
+    def row(name: str) -> tuple[Any, ...]:
+        preset = PRESETS[name]
+        return preset.patches, preset.bounds_h, preset.bounds_w, preset.steepness, preset.midpoint, preset.blend
+
+    wide = (0.03, 0.4)
+    assert row("bottle") == (3, wide, wide, 1 / 12, 24, "normal")
+    assert row("cable") == (3, (0.05, 0.4), (0.05, 0.4), 1 / 12, 24, "normal")
+    assert row("capsule") == (3, (0.03, 0.15), wide, 1 / 2, 4, "normal")
+    assert row("hazelnut") == (3, (0.03, 0.35), (0.03, 0.35), 1 / 12, 24, "normal")
+    assert row("metal_nut") == (3, wide, wide, 1 / 3, 7, "normal")
+    assert row("pill") == (3, (0.03, 0.2), wide, 1 / 3, 7, "normal")
+    assert row("screw") == (4, (0.03, 0.12), (0.03, 0.12), 1, 3, "normal")
+    assert row("toothbrush") == (3, wide, (0.03, 0.2), 1 / 6, 15, "normal")
+    assert row("transistor") == (3, wide, wide, 1 / 6, 15, "normal")
+    assert row("zipper") == (4, wide, (0.03, 0.2), 1 / 6, 15, "normal")
+    for name in ("carpet", "grid", "leather", "tile"):
+        assert row(name) == (4, wide, wide, 1 / 3, 7, "mixed")
+    assert row("wood") == (4, wide, wide, 1 / 6, 15, "mixed")
+    shares = {name: preset.min_object_share for name, preset in PRESETS.items() if preset.foreground == "tone"}
+    high = dict.fromkeys(("bottle", "capsule", "hazelnut", "pill", "zipper"), 0.7)
+    assert shares == high | {"metal_nut": 0.5, "screw": 0.5, "toothbrush": 0.25}
+    assert {name for name, preset in PRESETS.items() if preset.background == ((200, 60),)} == {
+        "bottle",
+        "screw",
+        "capsule",
+        "zipper",
+    }
+    assert {name for name, preset in PRESETS.items() if preset.background == ((20, 20),)} == {
+        "hazelnut",
+        "pill",
+        "toothbrush",
+        "metal_nut",
+    }
+    assert {preset.min_overlap_share for preset in PRESETS.values()} == {0.25}
+    assert {name for name, preset in PRESETS.items() if preset.resize_bounds == (0.5, 2.0)} == {
+        "texture",
+        "carpet",
+        "grid",
+        "leather",
+        "tile",
+        "wood",
+    }
+    assert PRESETS["carpet"].resize_bounds != PRESETS["bottle"].resize_bounds == (0.7, 1.3)
+
+
+def test_every_preset_can_be_asked_for_and_every_option_is_described() -> None:
+    hints = typing.get_type_hints(NSAOptions)
+    assert set(typing.get_args(hints["preset"])) == {"auto", *PRESETS}
+    for option in describe_options(NSAOptions):
+        assert option.help
+
+
+def test_whatever_defaults_to_the_preset_can_be_overridden() -> None:
+    other: dict[str, Any] = {
+        "patches": 9,
+        "bounds_h": (0.1, 0.11),
+        "bounds_w": (0.2, 0.21),
+        "resize_bounds": (0.9, 1.0),
+        "background": ((1.0, 2.0),),
+        "min_object_share": 0.123,
+        "min_overlap_share": 0.456,
+        "steepness": 7.0,
+        "midpoint": 8.0,
+    }
+    assert {name for name in typing.get_type_hints(NSAOptions) if getattr(NSAOptions(), name) is None} == set(other)
+    preset = make(**other)._preset("screw")
+    assert {name: getattr(preset, name) for name in other} == other
+
+
+def test_options_override_the_preset() -> None:
+    synthesizer = make(preset="screw", patches=1, bounds_h=[0.1, 0.2], midpoint=9.0, foreground="all")
+    preset = synthesizer._preset("screw")
+    assert (preset.patches, preset.bounds_h, preset.bounds_w) == (1, (0.1, 0.2), (0.03, 0.12))
+    assert (preset.midpoint, preset.steepness, preset.foreground) == (9.0, 1, "all")
+    assert make(background=[[10.0, 5.0]])._preset("texture").foreground == "tone"
+
+
+@pytest.mark.parametrize(
+    "options", [{"bounds_h": [0.3, 0.1]}, {"preset": "spoon"}, {"patches": 0}, {"min_object_share": 1.0}]
+)
+def test_impossible_options_are_refused(options: Any) -> None:
+    with pytest.raises(OptionError):
+        make(**options)
+
+
+def test_auto_tells_products_from_textures() -> None:
+    presets = {}
+    for kind in (texture, product):
+        (sample,) = make().synthesize(requests(kind, 1))
+        presets[kind] = sample.recipe["drawn"]["preset"], sample.recipe["drawn"]["blend"]
+    assert presets == {texture: ("texture", "mixed"), product: ("object", "normal")}
+
+
+# ---------------------------------------------------------------------------------------------------- the labels
+
+
+def test_the_change_mask_is_the_published_chain() -> None:
+    rng = np.random.default_rng(0)
+    for height, width in ((80, 90), (256, 37), (1, 40)):
+        before = texture(1, height, width)
+        after = np.clip(before + rng.integers(-3, 4, before.shape), 0, 255).astype(np.uint8)
+        where = np.zeros((height, width), bool)
+        where[height // 4 : height // 2 + 1, 5:30] = True
+        m = where[..., None]
+        d0 = np.mean(np.abs(1.0 * m * before - 1.0 * m * after), axis=2)
+        expected = cv2.medianBlur((d0 > 1).astype(np.uint8), 5).astype(bool)
+        assert 0 < expected.mean() < 1
+        np.testing.assert_array_equal(labels.change_mask(before, after, where), expected)
+
+
+def test_the_median_difference_is_the_published_chain() -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.ogrid[-5:6, -5:6]
+    disk = y * y + x * x <= 25
+    assert disk.sum() == 81
+    for height, width in ((80, 90), (60, 31), (3, 40)):
+        before, after = texture(1, height, width), texture(2, height, width)
+        mask = rng.random((height, width)) < 0.8
+        mask[:, width // 2 :] = False
+        m = mask[..., None]
+        d = np.mean(np.abs(1.0 * m * before - 1.0 * m * after), axis=2)
+        expected = ndimage.median_filter(d, footprint=disk, mode="nearest")
+        assert expected.max() > 5
+        np.testing.assert_allclose(labels.median_difference(before, after, mask), expected, atol=1e-4)
+        inside = labels.median_difference(before, after, mask, at=mask)
+        np.testing.assert_allclose(inside, np.where(mask, expected, 0), atol=1e-4)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 5, 8])
+def test_the_disk_median_is_scipys(radius: int) -> None:
+    rng = np.random.default_rng(radius)
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    disk = y * y + x * x <= radius * radius
+    for top in (1, 766, 65536):
+        values = rng.integers(0, top, (70, 83)).astype(np.uint16)
+        at = rng.random(values.shape) < 0.9  # more than one block of pixels
+        expected = ndimage.median_filter(values, footprint=disk, mode="nearest")[at]
+        np.testing.assert_array_equal(labels.disk_median(values, at, radius), expected)
+    with pytest.raises(ValueError, match="radius"):
+        labels.disk_median(values, at, 9)
+
+
+def test_the_logistic_label_is_half_at_the_midpoint_and_rises() -> None:
+    d = np.linspace(0, 255, 511, dtype=np.float32)[None]
+    mask = np.ones(d.shape, bool)
+    mask[0, 100] = False
+    label = labels.logistic_label(d, mask, 1 / 12, 24.0)
+    assert label[0, 48] == pytest.approx(0.5)
+    assert label[0, 100] == 0
+    rising = label[mask]
+    assert (np.diff(rising) >= 0).all()
+    assert rising[:10].max() < 0.2
+    assert label[0, 72] == pytest.approx(1 / (1 + np.exp(-1)))
+    steep = labels.logistic_label(d, mask, 1000.0, 255.0)  # no overflow
+    assert steep[0, 0] == pytest.approx(0, abs=1e-30)
+
+
+@pytest.mark.parametrize("label", ["binary", "continuous", "intensity", "logistic"])
+def test_labels_do_not_change_the_picture_but_for_the_factor(label: str) -> None:
+    (request,) = requests(texture, 1)
+    (reference,) = make(label="binary", preset="tile").synthesize([request])
+    (sample,) = make(label=label, preset="tile").synthesize([request])
+    if label != "continuous":
+        np.testing.assert_array_equal(sample.image, reference.image)
+        np.testing.assert_array_equal(sample.mask, reference.mask)
+    assert request.normal is not None
+    d = labels.median_difference(request.normal, sample.image, sample.mask)
+    m = sample.mask.astype(np.float32)
+    expected = {
+        "binary": m,
+        "continuous": m * sample.recipe["drawn"].get("factor", 1.0),
+        "intensity": d,
+        "logistic": m / (1 + np.exp(-(d - 7) / 3)),
+    }[label]
+    np.testing.assert_allclose(sample.label_map, expected, atol=1e-5)
+
+
+def test_without_a_change_there_is_no_label() -> None:
+    picture = texture(0)
+    empty = np.zeros((256, 256), bool)
+    assert not labels.change_mask(picture, picture, empty).any()
+    assert not labels.change_mask(picture, picture, ~empty).any()
+    assert not labels.median_difference(picture, picture, empty).any()
+
+
+# ------------------------------------------------------------------------------------------ placement, foreground
+
+
+def test_boxes_are_counted() -> None:
+    rng = np.random.default_rng(0)
+    mask = rng.random((50, 70)) < 0.4
+    y = np.sort(rng.integers(0, 51, (2, 300)), axis=0)
+    x = np.sort(rng.integers(0, 71, (2, 300)), axis=0)
+    counts = BoxCounter(mask).count(y[0], x[0], y[1], x[1])
+    expected = [mask[a:b, c:d].sum() for a, b, c, d in zip(y[0], y[1], x[0], x[1], strict=True)]
+    np.testing.assert_array_equal(counts, expected)
+    assert first_true(np.array([False, True, True])) == 1
+    assert first_true(np.array([False, False])) is None
+    assert first_true(np.array([], bool)) is None
+
+
+def test_tone_distance_is_the_published_rule() -> None:
+    picture = product(3)
+    for pairs in ([(200, 60)], [(84, 12)], [(225, 30.5), (80, 7.5)]):
+        far = np.ones(picture.shape[:2], bool)
+        for tone, threshold in pairs:
+            far &= np.abs(picture.mean(axis=2) - tone) > threshold
+        expected = cv2.medianBlur(far.astype(np.uint8), 7).astype(bool)
+        assert 0 < expected.mean() < 1
+        np.testing.assert_array_equal(foreground.tone_distance(picture, pairs), expected)
+
+
+@pytest.mark.parametrize("size", [3, 5, 7])
+def test_the_binary_median_is_opencvs(size: int) -> None:
+    mask = np.random.default_rng(0).random((61, 45)) < 0.5
+    expected = cv2.medianBlur(mask.astype(np.uint8), size).astype(bool)
+    np.testing.assert_array_equal(foreground.binary_median(mask, size), expected)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_otsu_finds_the_product_on_either_background(inverted: bool) -> None:
+    picture = product(4)
+    truth = foreground.tone_distance(picture, [(225, 1)])
+    picture[120:135, 120:135] = 225  # a hole, which belongs to the product
+    picture[5:10, 5:10] = 40  # dirt, which does not
+    found = foreground.otsu_foreground(255 - picture if inverted else picture)
+    overlap = (found & truth).sum() / (found | truth).sum()
+    assert overlap > 0.97
+    assert found[127, 127]
+    assert not found[7, 7]
+
+
+def test_otsu_gives_up_where_there_is_no_background() -> None:
+    assert foreground.otsu_foreground(texture(0)).all()
+    assert foreground.otsu_foreground(np.full((40, 40, 3), 7, np.uint8)).all()
+    speck = np.full((100, 100, 3), 200, np.uint8)
+    speck[40:52, 40:52] = 20  # 1.4 % of the image
+    assert foreground.otsu_foreground(speck).all()
+
+
+def test_the_fixed_threshold_has_a_polarity() -> None:
+    picture = product(0)
+    brighter = foreground.threshold_foreground(picture, 200)
+    darker = foreground.threshold_foreground(picture, 200, "darker")
+    assert 0.2 < darker.mean() < 0.5
+    assert not (brighter & darker).any()
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    np.testing.assert_array_equal(~(brighter | darker), grey == 200)
+    assert foreground.everywhere(picture).all()
