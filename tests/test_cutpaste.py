@@ -64,6 +64,7 @@ def test_patch_aspect_is_the_papers_two_branch_law(patches):
     assert aspects.min() >= 0.3 * 0.97
     assert aspects.max() <= 3.3 * 1.03
     drawn = np.array([sample.recipe["drawn"]["aspect"] for sample in patches])
+    assert np.abs(aspects / drawn - 1).max() < 0.05
     assert abs((drawn < 1).mean() - 0.5) < 3 * 0.5 / math.sqrt(2000)
     assert drawn[drawn > 1].mean() == pytest.approx(2.15, abs=3 * 2.3 / math.sqrt(12 * 1000))  # log-uniform: 1.93
 

@@ -71,6 +71,15 @@ def test_lattice_cells_are_independent_powers_of_two(published):
     assert np.mean(empty) == pytest.approx(0.57, abs=0.18)  # the measured rate of the published noise
 
 
+def test_noise_is_turned_with_zeros_in_the_corners(published):
+    degrees = np.array([sample.recipe["drawn"]["noise_degrees"] for sample in published])
+    assert np.abs(degrees).max() <= 90
+    assert degrees.std() == pytest.approx(180 / math.sqrt(12), rel=0.04)
+    share = np.mean([sample.mask for sample in published], axis=0)
+    corners = np.mean([share[y, x] for y in (slice(30), slice(-30, None)) for x in (slice(30), slice(-30, None))])
+    assert corners < 0.3 * share[64:192, 64:192].mean()  # upright noise: 0.65
+
+
 def test_texture_opacity_is_uniform_from_a_fifth_to_one(published):
     opacity = 1 - np.array([sample.recipe["drawn"]["b"] for sample in published])
     assert 0.2 <= opacity.min() < 0.203

@@ -226,7 +226,9 @@ def _names_in_good(plan: Plan) -> Iterator[tuple[Item, str]]:
 
 @contextlib.contextmanager
 def only_run_in(folder: Path) -> Iterator[None]:
-    """Make the folder if need be and hold it for this run. The operating system lets go of it when the process dies, however it dies.
+    """Make the folder if need be and hold it for this run.
+
+    The operating system lets go of it when the process dies, however it dies.
 
     Raises
     ------

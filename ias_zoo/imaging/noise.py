@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["perlin", "perlin_from_angles", "rotate"]
 
+_BLOCK = 32768  # pixels
+
 
 def perlin(height: int, width: int, cells_y: int, cells_x: int, rng: np.random.Generator) -> Field:
     """Draw Perlin noise.
@@ -69,13 +71,19 @@ def perlin_from_angles(height: int, width: int, angles: npt.NDArray[np.float64])
     left, right = 1.0 - fade_x, fade_x
     slope = (left * gradient_y[:, q] + right * gradient_y[:, q + 1]).astype(np.float32)
     offset = (left * v * gradient_x[:, q] + right * (v - 1.0) * gradient_x[:, q + 1]).astype(np.float32)
-    # Down, at full size: whole rows are copied, then weighted by their own two numbers.
+    # Down, at full size: whole rows are copied, then weighted by their own two numbers. A block of rows at a time
+    # stays in the processor's cache.
     top, bottom = 1.0 - fade_y, fade_y
-    field: Field = slope[p]
-    field *= _column(top * u)
-    for rows, weight in ((slope[p + 1], bottom * (u - 1.0)), (offset[p], top), (offset[p + 1], bottom)):
-        rows *= _column(weight)
-        field += rows
+    weights = np.stack([top * u, bottom * (u - 1.0), top, bottom]).astype(np.float32)[..., None]
+    field = np.empty((height, width), dtype=np.float32)
+    step = max(1, _BLOCK // width)
+    for start in range(0, height, step):
+        rows = slice(start, start + step)
+        block, cell = field[rows], p[rows]
+        np.multiply(slope[cell], weights[0, rows], out=block)
+        for values, weight in zip((slope[cell + 1], offset[cell], offset[cell + 1]), weights[1:, rows], strict=True):
+            values *= weight
+            block += values
     np.clip(field, -1.0, 1.0, out=field)  # float32 may round just past the bound
     return field
 
@@ -94,7 +102,3 @@ def _cells(size: int, cells: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.
     cell, remainder = np.divmod(np.arange(size) * cells, size)  # whole numbers: no rounding at cell borders
     t = remainder / size
     return cell, t, t * t * t * (t * (t * 6.0 - 15.0) + 10.0)
-
-
-def _column(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    return weights.astype(np.float32)[:, None]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class BoxCounter:
-    """Counts the True pixels of a mask inside boxes.
+    """Counts the True pixels of a mask inside boxes; ``total`` is their number.
 
     Parameters
     ----------
@@ -28,18 +28,17 @@ class BoxCounter:
     """
 
     def __init__(self, mask: Mask) -> None:
-        self._sums = np.asarray(cv2.integral(mask.view(np.uint8)))  # (H + 1) x (W + 1) int32
+        self._sums = np.asarray(cv2.integral(mask.view(np.uint8)), np.int32)  # (H + 1) x (W + 1)
+        self.total = int(self._sums[-1, -1])
 
-    def count(self, y0: Ints, x0: Ints, y1: Ints, x1: Ints) -> npt.NDArray[np.int64]:
-        """Count in rows ``y0 <= y < y1`` and columns ``x0 <= x < x1``.
+    def count(self, top: Ints, left: Ints, height: Ints | int, width: Ints | int) -> npt.NDArray[np.int64]:
+        """Count inside boxes of ``height`` x ``width`` pixels whose first pixel is at (``top``, ``left``).
 
-        Arrays of any one shape (or integers), 0 <= y0 <= y1 <= H and 0 <= x0 <= x1 <= W; int64 of that shape.
+        Integer arrays whose shapes broadcast; every box lies inside the mask and may be empty. int64 of that shape.
         """
-        sums = self._sums
-        counts: npt.NDArray[np.int64] = np.asarray(
-            sums[y1, x1].astype(np.int64) - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
-        )
-        return counts
+        bottom, right, sums = top + height, left + width, self._sums
+        counts = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+        return np.asarray(counts, np.int64)
 
 
 def first_true(accepted: Mask) -> int | None:

@@ -55,17 +55,19 @@ def fbm(height: int, width: int, rng: Random, scale: float, octaves: int = 5, ga
     -------
     H x W float32, stretched to [0, 1] (all 0.5 where nothing varies).
     """
-    field = np.zeros((height, width), dtype=np.float32)
     spacing, strength = scale * min(height, width), 1.0
-    for octave in range(octaves):
-        if octave and spacing < 1.0:
-            break
+    field: Field | None = None
+    for _ in range(octaves):
         rows, columns = (max(2, min(round(size / max(spacing, 1.0)) + 1, size + 1)) for size in (height, width))
         lattice = rng.random((rows, columns), dtype=np.float32)
-        lattice *= np.float32(strength)
-        field += cv2.resize(lattice, (width, height), interpolation=cv2.INTER_CUBIC)
+        if field is not None:  # the coarser octaves, enlarged from lattice to lattice: full size is touched once
+            lattice *= np.float32(strength)
+            lattice += cv2.resize(field, (columns, rows), interpolation=cv2.INTER_CUBIC)
+        field = lattice
+        if spacing < 2.0:
+            break
         spacing, strength = spacing / 2, strength * gain
-    return _stretch(field)
+    return _stretch(cv2.resize(np.asarray(field), (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 def clouds(height: int, width: int, rng: Random) -> RGB:
@@ -107,7 +109,7 @@ def cells(height: int, width: int, rng: Random) -> RGB:
     colours = np.clip(colours + rng.normal(0, rng.uniform(0, 30), (len(colours), 1)), 0, 255).astype(np.uint8)
     flat = colours[label]
     shade = np.float32(1.0) - near * np.float32(rng.uniform(0.0, 1.0))
-    return _rgb(cv2.multiply(flat, cv2.merge([shade] * 3), dtype=cv2.CV_8U))
+    return _shade(flat, shade)
 
 
 def grain(height: int, width: int, rng: Random) -> RGB:
@@ -178,7 +180,7 @@ def pattern(height: int, width: int, rng: Random) -> RGB:
     table[:4] = _colours(rng, 4)
     flat = _colour_map(index, table)
     dirt = np.float32(1.0) - fbm(height, width, rng, _log(rng, 0.02, 0.3)) * np.float32(rng.uniform(0.0, 0.5))
-    return _rgb(cv2.multiply(flat, cv2.merge([dirt] * 3), dtype=cv2.CV_8U))
+    return _shade(flat, dirt)
 
 
 def speckle(height: int, width: int, rng: Random) -> RGB:
@@ -252,6 +254,12 @@ def _paint(field: Field, rng: Random) -> RGB:
 def _colour_map(index: npt.NDArray[np.uint8], table: RGB) -> RGB:
     """Replace each index by its row of a 256 x 3 table."""
     return _rgb(cv2.applyColorMap(index, table[:, None, :]))
+
+
+def _shade(image: RGB, shade: Field) -> RGB:
+    """Darken each pixel to a share in [0, 1]."""
+    levels = (shade * np.float32(255)).astype(np.uint8)
+    return _rgb(cv2.multiply(image, cv2.merge([levels] * 3), scale=1 / 255))
 
 
 def _stretch(field: Any) -> Field:

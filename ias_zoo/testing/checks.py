@@ -1,4 +1,4 @@
-"""The checks, one function each. Their names are part of the kit's interface: authors list expected failures by them."""
+"""The checks, one function each. Their names are the kit's interface: expected failures are listed by them."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ Where we depart from the published code:
 * with ``label="continuous"`` the factor weighs the gradients in Poisson blending; OpenCV ignores it;
 * with ``blend="uniform"`` the factor is drawn for every label; the published code pastes hard unless the label is
   ``continuous``;
-* a sample whose mask comes out empty is drawn again, up to ten times: the published law given that something shows;
+* a sample whose mask comes out empty is drawn again, up to ten times, each time with half sides half as large, so that
+  small regions are served too; the published code hands out an image without a defect;
 * half sides are at least 6 pixels, which matters in images under 200 pixels: blending takes three pixels off each side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ import numpy as np
 from ias_zoo import Drawn, ImageSynthesizer, Request
 from ias_zoo.errors import RequestError
 from ias_zoo.imaging import foreground, labels
+from ias_zoo.imaging.patches import Box
 from ias_zoo.imaging.placement import BoxCounter, first_true
 from ias_zoo.imaging.poisson import blend_box
 from ias_zoo_handcrafted.presets import NSA as PRESETS
@@ -42,8 +43,11 @@ from ias_zoo_handcrafted.presets import NSAPreset
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ias_zoo_handcrafted.options.nsa import NSAOptions
+
     RGB = npt.NDArray[np.uint8]
     Mask = npt.NDArray[np.bool_]
+    Range = tuple[int, int]
 
 ATTEMPTS = 200  # at a place in the source, and again at one in the normal
 REDRAWS = 10  # of a whole sample that shows nothing
@@ -66,16 +70,21 @@ _OVERRIDES = (
 )
 
 
+class _Side:
+    """An image, where the product is in it, the product's bounding box, and a counter of its pixels."""
+
+    def __init__(self, image: RGB, product: Mask) -> None:
+        self.image, self.product, self.counter = image, product, BoxCounter(product)
+        left, top, width, height = cv2.boundingRect(product.view(np.uint8))
+        self.around = Box(top, left, height, width)
+
+
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """A normal, its source and the product's place in both; all of one size."""
+    """A normal and its source, of one size."""
 
-    normal: RGB
-    source: RGB
-    on_normal: Mask
-    on_source: Mask
-    count_normal: BoxCounter
-    count_source: BoxCounter
+    normal: _Side
+    source: _Side
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +94,7 @@ class _Patch:
     pixels: RGB
     shape: Mask
     product: Mask
-    box: tuple[int, int, int, int]  # top, left, bottom, right in the source
+    origin: Box  # in the source, before resizing
 
 
 class NSA(ImageSynthesizer):
@@ -96,11 +105,21 @@ class NSA(ImageSynthesizer):
     image changes inside ``region`` only.
 
     The sample's mask is the binary label: pixels that changed by more than the tolerance, after a 5 x 5 median. Some
-    pixels outside it may differ from the normal by little, unless ``exact_mask`` is set.
+    pixels outside it may differ from the normal by little, unless ``exact_mask`` is set. The recipe's ``drawn`` holds
+    each patch's boxes ``source`` and ``destination`` as (top, left, height, width), and the shares of product in the
+    normal and the source. Where nothing shows after all redraws, the image is the normal and the mask is empty.
     """
 
+    options: NSAOptions
+
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
-        """Make one sample."""
+        """Make one sample.
+
+        Raises
+        ------
+        RequestError
+            If the normal has less than 16 pixels a side, or ``source_region`` leaves no pixel to cut a patch from.
+        """
         assert request.normal is not None and request.source is not None  # noqa: S101, PT018 - the method needs both
         normal = request.normal
         if min(normal.shape[:2]) < SMALLEST_IMAGE:
@@ -110,7 +129,7 @@ class NSA(ImageSynthesizer):
         redraws = 0
         while True:
             factor = self._factor(rng)
-            image, touched, placed = self._synthesize(pair, preset, factor, rng)
+            image, touched, placed = self._synthesize(pair, preset, factor, 0.5**redraws, rng)
             if request.region is not None:
                 image = np.where(request.region[..., None], image, normal)
                 touched &= request.region
@@ -121,9 +140,15 @@ class NSA(ImageSynthesizer):
                 break
             redraws += 1
         label_map = self._label(normal, image, mask, preset, factor)
-        if self.options.exact_mask:
+        if self.options.exact_mask or not mask.any():  # what shows nothing is handed back as it was
             image = np.where(mask[..., None], image, normal)
-        drawn = {"preset": name, "blend": self._blend(preset), "redraws": redraws, "patches": placed}
+        drawn: dict[str, Any] = {
+            "preset": name,
+            "product": [side.counter.total / side.product.size for side in (pair.normal, pair.source)],
+            "blend": self._blend(preset),
+            "redraws": redraws,
+            "patches": placed,
+        }
         if factor != 1.0:
             drawn["factor"] = factor
         return Drawn(image=image, mask=mask, label_map=label_map, drawn=drawn)
@@ -138,17 +163,19 @@ class NSA(ImageSynthesizer):
             if on_source is not None:
                 small = cv2.resize(on_source.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
                 on_source = np.asarray(small).astype(np.bool_)
-        on_normal = request.region
-        name = self.options.preset
+        if on_source is not None and not on_source.any():
+            raise RequestError("request.source_region is empty: no pixel is left to cut a patch from")
+        on_normal, found = request.region, None
+        name: str = self.options.preset
         if name == "auto":
-            found = foreground.otsu_foreground(normal) if on_normal is None else on_normal
+            found = foreground.otsu_foreground(normal)
             name = "texture" if found.all() else "object"
-            on_normal = found if self.options.background is None and name == "object" else on_normal
         preset = self._preset(name)
-        on_normal = self._product(normal, preset) if on_normal is None else on_normal
+        if on_normal is None:
+            reused = found if preset.foreground == "otsu" else None
+            on_normal = self._product(normal, preset) if reused is None else reused
         on_source = self._product(source, preset) if on_source is None else on_source
-        pair = _Pair(normal, source, on_normal, on_source, BoxCounter(on_normal), BoxCounter(on_source))
-        return name, preset, pair
+        return name, preset, _Pair(_Side(normal, on_normal), _Side(source, on_source))
 
     def _preset(self, name: str) -> NSAPreset:
         """The table's row with what the options override."""
@@ -176,85 +203,64 @@ class NSA(ImageSynthesizer):
         return 1.0
 
     def _synthesize(
-        self, pair: _Pair, preset: NSAPreset, factor: float, rng: np.random.Generator
+        self, pair: _Pair, preset: NSAPreset, factor: float, shrink: float, rng: np.random.Generator
     ) -> tuple[RGB, Mask, list[dict[str, Any]]]:
         """Blend the patches in: the image, the union of the patches' masks, and where each came from and went."""
-        image = pair.normal.copy()
+        image = pair.normal.image.copy()
         touched = np.zeros(image.shape[:2], np.bool_)
         placed: list[dict[str, Any]] = []
         for index in range(preset.patches):
             if index > 0 and rng.random() >= 0.5:
                 continue
-            patch = self._cut(pair, preset, rng)
-            corner = None if patch is None else self._place(patch, pair, preset, rng)
-            if patch is None or corner is None:
+            patch = self._cut(pair.source, preset, shrink, rng)
+            box = None if patch is None else self._place(patch, pair.normal, preset, rng)
+            if patch is None or box is None:
                 continue
-            top, left = corner
-            height, width = patch.shape.shape
-            window = slice(top, top + height), slice(left, left + width)
-            product = patch.product | pair.on_normal[window]
-            if self._blend_in(image[window], patch, product, self._blend(preset), factor):
-                touched[window] |= patch.shape & product
-                placed.append({"source": patch.box, "box": (top, left, top + height, left + width)})
+            product = patch.product | pair.normal.product[box.slices]
+            if self._blend_in(image[box.slices], patch, product, self._blend(preset), factor):
+                touched[box.slices] |= patch.shape & product
+                placed.append({"source": patch.origin, "destination": box})
         return image, touched, placed
 
-    def _cut(self, pair: _Pair, preset: NSAPreset, rng: np.random.Generator) -> _Patch | None:
+    def _cut(self, source: _Side, preset: NSAPreset, shrink: float, rng: np.random.Generator) -> _Patch | None:
         """Cut a patch that holds enough product from the source, and resize it."""
-        height, width = pair.source.shape[:2]
-        bounds = _bounds(preset.bounds_h, height), _bounds(preset.bounds_w, width)
-        half = [self._half(side, limits, rng) for side, limits in zip((height, width), bounds, strict=True)]
-        y = rng.integers(bounds[0][0], height - bounds[0][0], size=ATTEMPTS)
-        x = rng.integers(bounds[1][0], width - bounds[1][0], size=ATTEMPTS)
-        boxes = np.stack([y - half[0], x - half[1], y + half[0], x + half[1]], axis=1)
-        boxes = np.clip(boxes, 0, (height, width, height, width))
-        found = next(self._accepted(boxes, half, bounds, pair, preset, rng), None)
-        if found is None:
-            return None
-        (top, left, bottom, right), shape = found
-        window = slice(top, bottom), slice(left, right)
-        patch = _Patch(pair.source[window], shape, pair.on_source[window], (top, left, bottom, right))
-        return self._resized(patch, bounds, preset, rng) if self.options.resize else patch
-
-    def _half(self, side: int, limits: tuple[int, int], rng: np.random.Generator) -> int:
-        offset, shape, scale = self.options.half_size
-        return int(np.clip((offset + rng.gamma(shape, scale)) * side, *limits))
-
-    def _accepted(
-        self,
-        boxes: npt.NDArray[np.int64],
-        half: list[int],
-        bounds: tuple[tuple[int, int], tuple[int, int]],
-        pair: _Pair,
-        preset: NSAPreset,
-        rng: np.random.Generator,
-    ) -> Iterator[tuple[tuple[int, int, int, int], Mask]]:
-        """Yield, in order, the boxes whose patch holds more than the wanted share of product, with its shape."""
-        top, left, bottom, right = boxes.T
-        product = pair.count_source.count(top, left, bottom, right)
+        rows, columns = source.product.shape
+        limits = _limits(preset.bounds_h, rows, shrink), _limits(preset.bounds_w, columns, shrink)
+        half_h = self._half_side(rows, limits[0], shrink, rng)
+        half_w = self._half_side(columns, limits[1], shrink, rng)
+        (low_h, _), (low_w, _) = limits
+        around = source.around
+        y = _whole(low_h, rows - low_h, around.top - half_h + 1, around.top + around.height + half_h, rng)
+        x = _whole(low_w, columns - low_w, around.left - half_w + 1, around.left + around.width + half_w, rng)
+        top, left = np.maximum(y - half_h, 0), np.maximum(x - half_w, 0)
+        height, width = np.minimum(y + half_h, rows) - top, np.minimum(x + half_w, columns) - left
+        product = source.counter.count(top, left, height, width)
         if self.options.shape == "rectangle":
-            area = (bottom - top) * (right - left)
-            first = first_true(product > preset.min_object_share * area)
-            if first is not None:
-                t, le, b, r = (int(value) for value in boxes[first])
-                yield (t, le, b, r), np.ones((b - t, r - le), np.bool_)
-            return
-        lows, highs = [limit[0] for limit in bounds], [size // 2 for size in half]
-        for index in np.flatnonzero(product):  # a box without product cannot hold it inside ellipses
-            t, le, b, r = (int(value) for value in boxes[index])
-            shape = ellipses((b - t, r - le), lows, highs, rng)
-            held = np.count_nonzero(shape & pair.on_source[t:b, le:r])
-            if held > preset.min_object_share * np.count_nonzero(shape):
-                yield (t, le, b, r), shape
+            first = first_true(product > preset.min_object_share * height * width)
+            candidates = [] if first is None else [first]
+        else:
+            candidates = list(np.flatnonzero(product))  # without product in the box there is none in its ellipses
+        for index in candidates:
+            box = Box(int(top[index]), int(left[index]), int(height[index]), int(width[index]))
+            on_source = source.product[box.slices]
+            shape = np.ones(on_source.shape, np.bool_)
+            if self.options.shape == "ellipses":  # these are drawn anew for every attempt
+                shape = ellipses((box.height, box.width), limits, (half_h // 2, half_w // 2), rng)
+                if np.count_nonzero(shape & on_source) <= preset.min_object_share * np.count_nonzero(shape):
+                    continue
+            patch = _Patch(source.image[box.slices], shape, on_source, box)
+            return self._resized(patch, limits, preset, rng) if self.options.resize else patch
+        return None
+
+    def _half_side(self, side: int, limits: Range, shrink: float, rng: np.random.Generator) -> int:
+        offset, shape, scale = self.options.half_size
+        return int(np.clip(shrink * (offset + rng.gamma(shape, scale)) * side, *limits))
 
     def _resized(
-        self,
-        patch: _Patch,
-        bounds: tuple[tuple[int, int], tuple[int, int]],
-        preset: NSAPreset,
-        rng: np.random.Generator,
+        self, patch: _Patch, limits: tuple[Range, Range], preset: NSAPreset, rng: np.random.Generator
     ) -> _Patch:
         """Resize by N(1, 0.5), clipped; the aspect is kept as far as the bounds of the sides allow."""
-        (low_h, high_h), (low_w, high_w) = bounds
+        (low_h, high_h), (low_w, high_w) = limits
         if not self.options.legacy_clip:
             low_h, high_h, low_w, high_w = 2 * low_h, 2 * high_h, 2 * low_w, 2 * high_w
         height, width = patch.shape.shape
@@ -269,26 +275,25 @@ class NSA(ImageSynthesizer):
             product=_resized_mask(patch.product, size),
         )
 
-    def _place(self, patch: _Patch, pair: _Pair, preset: NSAPreset, rng: np.random.Generator) -> tuple[int, int] | None:
-        """Find a place in the normal: the top-left corner, or None."""
+    def _place(self, patch: _Patch, normal: _Side, preset: NSAPreset, rng: np.random.Generator) -> Box | None:
+        """Find a place in the normal where enough of the patch's product meets product."""
         height, width = patch.shape.shape
         own = np.count_nonzero(patch.product)
         if own <= preset.min_object_share * height * width:  # resizing may change the share
             return None
-        rows, columns = pair.normal.shape[:2]
-        y = rng.integers(height // 2 + 1, rows - height // 2 - 1, size=ATTEMPTS) - height // 2
-        x = rng.integers(width // 2 + 1, columns - width // 2 - 1, size=ATTEMPTS) - width // 2
+        (rows, columns), around = normal.product.shape, normal.around
+        top = _whole(1, rows - height // 2 * 2 - 1, around.top - height + 1, around.top + around.height, rng)
+        left = _whole(1, columns - width // 2 * 2 - 1, around.left - width + 1, around.left + around.width, rng)
         # How much of the patch's product meets product takes a look at the pixels. Their numbers bound it from both
         # sides, which settles most places at once.
         wanted = preset.min_overlap_share * own
-        shown = np.count_nonzero(patch.product & patch.shape)
-        there = pair.count_normal.count(y, x, y + height, x + width)
-        surely = shown + there - height * width > wanted
-        for index in np.flatnonzero(np.minimum(shown, there) > wanted):
-            top, left = int(y[index]), int(x[index])
-            meeting = patch.product & patch.shape & pair.on_normal[top : top + height, left : left + width]
-            if surely[index] or np.count_nonzero(meeting) > wanted:
-                return top, left
+        shown = patch.product & patch.shape
+        here, there = np.count_nonzero(shown), normal.counter.count(top, left, height, width)
+        surely = here + there - height * width > wanted
+        for index in np.flatnonzero(np.minimum(here, there) > wanted):
+            box = Box(int(top[index]), int(left[index]), height, width)
+            if surely[index] or np.count_nonzero(shown & normal.product[box.slices]) > wanted:
+                return box
         return None
 
     def _blend_in(self, box: RGB, patch: _Patch, product: Mask, blend: str, factor: float) -> bool:
@@ -306,9 +311,9 @@ class NSA(ImageSynthesizer):
             return False
         x, y, w, h = cv2.boundingRect(clone.view(np.uint8))
         inner = slice(y, y + h), slice(x, x + w)
-        kept = box.copy()
+        kept = box.copy() if self.options.shape == "ellipses" else None
         blend_box(box[inner], patch.pixels[inner], clone[inner], mixed=blend == "mixed", strength=factor)
-        if self.options.shape == "ellipses":  # the solver works on the whole box
+        if kept is not None:  # the solver works on the whole box: undo what it did outside the ellipses
             np.copyto(box, kept, where=~visible[..., None])
         return True
 
@@ -322,20 +327,17 @@ class NSA(ImageSynthesizer):
         return mask.astype(np.float32) * np.float32(factor if kind == "continuous" else 1.0)
 
 
-def ellipses(
-    size: tuple[int, int], lows: list[int], highs: list[int], rng: np.random.Generator, count: int = ELLIPSES
-) -> Mask:
-    """Union of random ellipses in a box.
+def ellipses(size: Range, limits: tuple[Range, Range], highs: Range, rng: np.random.Generator) -> Mask:
+    """Union of random ellipses in a box, centres and angles uniform.
 
     Parameters
     ----------
     size:
         Height and width of the box, pixels.
-    lows, highs:
-        The semi-axes are uniform integers in [low, high), for the first and the second axis, before the rotation by
-        a uniform angle. Where that is empty they are ``low``.
-    count:
-        How many; their centres are uniform in the box.
+    limits:
+        Their first numbers are the least semi-axes.
+    highs:
+        The semi-axes before the rotation are uniform integers below these, or the least where that leaves none.
 
     Returns
     -------
@@ -343,20 +345,31 @@ def ellipses(
     """
     shape = np.zeros(size, np.bool_)
     y, x = np.ogrid[: size[0], : size[1]]
-    for _ in range(count):
+    for _ in range(ELLIPSES):
         angle = rng.uniform(0.0, np.pi)
         dy, dx = y - rng.integers(size[0]), x - rng.integers(size[1])
-        a, b = (rng.integers(low, max(low + 1, high)) for low, high in zip(lows, highs, strict=True))
+        a, b = (rng.integers(low, max(low + 1, high)) for (low, _), high in zip(limits, highs, strict=True))
         along = dy * np.cos(angle) + dx * np.sin(angle)
         across = dx * np.cos(angle) - dy * np.sin(angle)
         shape |= (along / a) ** 2 + (across / b) ** 2 <= 1.0
     return shape
 
 
-def _bounds(shares: tuple[float, float], side: int) -> tuple[int, int]:
+def _whole(low: int, high: int, first: int, end: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Draw ``ATTEMPTS`` whole numbers uniformly from low..high-1, as far as they lie in first..end-1.
+
+    Elsewhere a box misses the product altogether and is never accepted: leaving those out changes no law, and finds
+    small products.
+    """
+    if max(low, first) < min(high, end):
+        low, high = max(low, first), min(high, end)
+    return rng.integers(low, high, size=ATTEMPTS)
+
+
+def _limits(shares: tuple[float, float], side: int, shrink: float) -> Range:
     """Least and greatest half side in pixels; the greatest leaves a patch room in the image."""
     room = (side - 3) // 2
-    low = min(max(round(shares[0] * side), SMALLEST_HALF), room)
+    low = min(max(round(shrink * shares[0] * side), SMALLEST_HALF), room)
     return low, max(low, min(round(shares[1] * side), room))
 
 
