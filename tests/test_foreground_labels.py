@@ -149,6 +149,19 @@ def test_otsu_finds_the_product_on_either_background(inverted: bool) -> None:
     assert not found[7, 7]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_large_parts_are_scipys(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = cv2.GaussianBlur(rng.normal(0, 1, (150, 170)), (0, 0), 4) > 0.03
+    filled = ndimage.binary_fill_holes(mask)
+    parts, _ = ndimage.label(filled, np.ones((3, 3)))
+    sizes = np.bincount(parts.ravel())
+    large = sizes >= 0.01 * mask.size
+    large[0] = False
+    assert 0 < large.sum() < sizes.size - 1  # some parts stay, some go
+    np.testing.assert_array_equal(foreground._large_parts(mask), large[parts])
+
+
 def test_otsu_gives_up_where_there_is_no_background() -> None:
     assert foreground.otsu_foreground(texture(0)).all()
     assert foreground.otsu_foreground(np.full((40, 40, 3), 7, np.uint8)).all()
