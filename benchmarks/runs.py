@@ -66,7 +66,8 @@ def cold(arguments: argparse.Namespace, scratch: Path) -> None:
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-        print(f"{title}: {statistics.median(seconds):.3f} s of CPU (median of {len(seconds)}, worst {max(seconds):.3f})")
+        median, worst = statistics.median(seconds), max(seconds)
+        print(f"{title}: {median:.3f} s of CPU (median of {len(seconds)}, worst {worst:.3f})")
 
 
 def main() -> None:

@@ -334,24 +334,3 @@ def test_folder_textures_refuse_what_is_no_picture(tmp_path):
         (tmp_path / "bad.png").write_bytes(content)
         with pytest.raises(DataError, match=r"bad\.png"):
             textures.FolderTextures(tmp_path).sample(8, 8, rng())
-
-
-def test_cache_keeps_within_its_bytes_and_drops_the_least_recent(tmp_path, picture):
-    paths = [tmp_path / f"{index}.png" for index in range(3)]
-    for path in paths:
-        Image.fromarray(picture).save(path)
-    cache = textures.PictureCache(limit=2 * picture.nbytes)
-    first = cache.read(paths[0])
-    cache.read(paths[1])
-    assert cache.read(paths[0]) is first
-    cache.read(paths[2])  # drops 1
-    assert cache.bytes == 2 * picture.nbytes
-    assert cache.read(paths[0]) is first
-    paths[1].unlink()
-    with pytest.raises(DataError, match=r"1\.png"):
-        cache.read(paths[1])
-    with pytest.raises(ValueError, match="read-only"):
-        first[0, 0] = 0
-    small = textures.PictureCache(limit=10)
-    assert small.read(paths[0]) is not small.read(paths[0])
-    assert small.bytes == 0

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +52,7 @@ class Deaf(Good):
 class GlobalReader(Good):
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         state = np.random.get_state()  # noqa: NPY002
-        drawn = super().draw(request, np.random.default_rng([request.seed, int(state[1][0])]))
-        return drawn
+        return super().draw(request, np.random.default_rng([request.seed, int(state[1][0])]))
 
 
 class GlobalWriter(Good):
@@ -127,7 +125,7 @@ BROKEN = {
 
 
 @pytest.fixture(autouse=True)
-def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     """A registry that holds the toys; they live in this module, which is importable under its own name here."""
     monkeypatch.setitem(sys.modules, "kit_toys", sys.modules[__name__])
     methods = tuple(
@@ -150,7 +148,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Registry, "options_class", lambda self, name: _Options)
     for module in ("ias_zoo.registry", "ias_zoo.testing.subject", "ias_zoo.testing.checks"):
         monkeypatch.setattr(f"{module}.registry", lambda: zoo)
-    yield
+    return
 
 
 from dataclasses import dataclass  # noqa: E402 - beside its use

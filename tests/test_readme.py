@@ -95,7 +95,8 @@ def test_cards_fit_the_records(entry: object) -> None:
 
 def test_no_path_of_a_development_machine_is_named() -> None:
     names = ["/work/", "/tmp/", ".library"]
-    for path in [p for part in ("ias_zoo", "plugins", "docs", "model_cards", "examples", "tools") for p in (ROOT / part).rglob("*")]:
+    parts = ("ias_zoo", "plugins", "docs", "model_cards", "examples", "tools")
+    for path in (path for part in parts for path in (ROOT / part).rglob("*")):
         if path.suffix in {".py", ".md", ".json", ".toml"}:
             text = path.read_text(encoding="utf-8")
             assert not any(name in text for name in names), path

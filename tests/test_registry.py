@@ -111,9 +111,7 @@ def test_the_zoo_knows_no_method_by_name() -> None:
     assert names, "no built-in methods found"
     for path in sorted((ROOT / "ias_zoo").rglob("*.py")):
         text = path.read_text(encoding="utf-8").lower()
-        words = set(
-            text.replace("-", "_").translate(str.maketrans(dict.fromkeys("\"'`.,:;()[]{}=/<>", " "))).split()
-        )
+        words = set(text.replace("-", "_").translate(str.maketrans(dict.fromkeys("\"'`.,:;()[]{}=/<>", " "))).split())
         # The package docstring shows one call; it is prose for people, and no branch.
         found = (names & words) - ({"draem"} if path.name == "__init__.py" and path.parent.name == "ias_zoo" else set())
         assert not found, f"{path.relative_to(ROOT)} names {found}"

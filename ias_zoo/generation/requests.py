@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ias_zoo.data import DataSet, open_data
+from ias_zoo.data.cache import PictureCache
 from ias_zoo.data.dataset import Item
 from ias_zoo.data.images import as_rgb, read_image, resize_image, resize_mask, sha256
 from ias_zoo.errors import DataError, OptionError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NormalsLike: TypeAlias = "str | os.PathLike[str] | DataSet | Normals | Sequence[Any]"
 
 CACHE_BYTES = 256 * 2**20
-"""Decoded normals kept per process. Beyond it the least recently used is dropped, so that memory stays flat."""
+"""Bytes of decoded normals kept per process; the limit keeps a long run's memory flat."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +67,7 @@ class Normals:
                 for number, entry in enumerate(self._entries)
             ]
         self._size = size
-        self._cache: OrderedDict[int, Normal] = OrderedDict()
-        self._cached_bytes = 0
+        self._cache = PictureCache(CACHE_BYTES, _weigh)
         if not self.ids:
             where = f"{self._source.root}: " if self._source else ""
             raise DataError(f"{where}no normals; expected pictures of good parts in train/good or normal/")
@@ -97,16 +96,7 @@ class Normals:
         DataError
             If the picture or its region cannot be used.
         """
-        if number in self._cache:
-            self._cache.move_to_end(number)
-            return self._cache[number]
-        normal = self._decode(number)
-        self._cache[number] = normal
-        self._cached_bytes += _weight(normal)
-        while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
-            _, dropped = self._cache.popitem(last=False)
-            self._cached_bytes -= _weight(dropped)
-        return normal
+        return self._cache.get(number, lambda: self._decode(number))
 
     def _decode(self, number: int) -> Normal:
         entry = self._entries[number]
@@ -200,5 +190,5 @@ class RequestMaker:
         return self.normals.read(other + (other >= number))
 
 
-def _weight(normal: Normal) -> int:
+def _weigh(normal: Normal) -> int:
     return normal.image.nbytes + (0 if normal.region is None else normal.region.nbytes)

@@ -62,8 +62,8 @@ def otsu_foreground(image: RGB) -> Mask:
     """Find the product by Otsu's threshold (our design, for products without a table).
 
     Grey, Gaussian 5 x 5, Otsu; inverted when more than half of the border would be foreground; 7 x 7 median; holes
-    filled; parts of less than 1 % of the image dropped. All True when the outcome covers less than 5 % or more than 95 %
-    of the image, or when the border is not of one kind (less than 90 % of it agrees), as textures' borders are not:
+    filled; parts of less than 1 % of the image dropped. All True when the outcome covers less than 5 % or more than
+    95 % of the image, or when the border is not of one kind (less than 90 % of it agrees), as textures' are not:
     then nothing separates product from background.
     """
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (5, 5), 0)

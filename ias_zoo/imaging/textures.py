@@ -7,13 +7,14 @@ mirrored and recoloured, or a procedural one. Nothing is ever downloaded.
 from __future__ import annotations
 
 import importlib.util
-from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
 
+from ias_zoo.data.cache import PictureCache
+from ias_zoo.data.images import EXTENSIONS, read_image
 from ias_zoo.errors import DataError
 from ias_zoo.imaging.procedural import draw_texture
 
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 
     RGB = npt.NDArray[np.uint8]
 
-__all__ = ["BUNDLED", "BuiltInTextures", "FolderTextures", "PictureCache", "Textures", "textures"]
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+__all__ = ["BUNDLED", "BuiltInTextures", "FolderTextures", "Textures", "textures"]
 
 BUNDLED = (
     "brick.png",
@@ -69,36 +68,6 @@ def textures(folder: str | os.PathLike[str] | None, cache_bytes: int = 256 * 2**
     return BuiltInTextures(cache_bytes) if folder is None else FolderTextures(folder, cache_bytes)
 
 
-class PictureCache:
-    """Decoded pictures, the least recently used dropped beyond ``limit`` bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.bytes = 0
-        self._pictures: OrderedDict[Path, RGB] = OrderedDict()
-
-    def read(self, path: Path) -> RGB:
-        """Decode a picture as H x W x 3 uint8 RGB, or take it from the cache; read-only.
-
-        Raises
-        ------
-        DataError
-            If the file cannot be read as a picture.
-        """
-        if path in self._pictures:
-            self._pictures.move_to_end(path)
-            return self._pictures[path]
-        picture = _decode(path)
-        picture.setflags(write=False)
-        if picture.nbytes <= self.limit:
-            self._pictures[path] = picture
-            self.bytes += picture.nbytes
-            while self.bytes > self.limit:
-                _, dropped = self._pictures.popitem(last=False)
-                self.bytes -= dropped.nbytes
-        return picture
-
-
 class FolderTextures:
     """Every picture below a folder (jpg, png, bmp, tif, webp), each as likely as any other.
 
@@ -122,11 +91,11 @@ class FolderTextures:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise DataError(f"texture folder {str(folder)!r}: no such folder")
-        self.files = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        self.files = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
         if not self.files:
-            kinds = ", ".join(sorted(SUFFIXES))
+            kinds = ", ".join(sorted(EXTENSIONS))
             raise DataError(f"texture folder {str(folder)!r}: no pictures in it or below it (looked for {kinds})")
-        self._cache = PictureCache(cache_bytes)
+        self._cache = _cache(cache_bytes)
 
     def sample(self, height: int, width: int, rng: np.random.Generator) -> tuple[RGB, dict[str, Any]]:
         """Draw one picture; see :class:`Textures`.
@@ -137,7 +106,7 @@ class FolderTextures:
             If the drawn file cannot be read as a picture.
         """
         path = self.files[int(rng.integers(len(self.files)))]
-        picture = self._cache.read(path)
+        picture = _read(path, self._cache)
         if picture.shape[:2] == (height, width):
             resized = picture.copy()
         else:
@@ -154,13 +123,13 @@ class BuiltInTextures:
     def __init__(self, cache_bytes: int = 256 * 2**20) -> None:
         folder = _bundled_folder()
         self.files = [] if folder is None else [folder / name for name in BUNDLED if (folder / name).is_file()]
-        self._cache = PictureCache(cache_bytes)
+        self._cache = _cache(cache_bytes)
 
     def sample(self, height: int, width: int, rng: np.random.Generator) -> tuple[RGB, dict[str, Any]]:
         """Draw one texture; see :class:`Textures`."""
         if self.files and rng.random() < 0.5:
             path = self.files[int(rng.integers(len(self.files)))]
-            part = _random_part(self._cache.read(path), height, width, rng)
+            part = _random_part(_read(path, self._cache), height, width, rng)
             return part, {"provider": "scikit-image", "picture": path.name}
         texture, kind = draw_texture(height, width, rng)
         return texture, {"provider": "procedural", "kind": kind}
@@ -197,20 +166,23 @@ def _bundled_folder() -> Path | None:
     return Path(next(iter(spec.submodule_search_locations))) / "data"
 
 
-def _decode(path: Path) -> RGB:
-    try:
-        content = np.frombuffer(path.read_bytes(), dtype=np.uint8)  # OpenCV itself cannot open every file name
-    except OSError as error:
-        raise DataError(f"texture picture {str(path)!r} cannot be read: {error}") from error
-    picture = None
-    if content.size:
-        try:
-            picture = cv2.imdecode(content, cv2.IMREAD_COLOR)  # grey becomes RGB, transparency is dropped
-        except cv2.error:
-            picture = None
-    if picture is None:
-        raise DataError(f"texture picture {str(path)!r} cannot be decoded: damaged, or not a picture")
-    return _rgb(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+def _cache(limit: int) -> PictureCache[RGB]:
+    return PictureCache(limit, _bytes)
+
+
+def _bytes(picture: RGB) -> int:
+    return picture.nbytes
+
+
+def _read(path: Path, cache: PictureCache[RGB]) -> RGB:
+    """Decode a picture, or take it from the cache; read-only. Raises DataError as :func:`read_image`."""
+
+    def decode() -> RGB:
+        picture = read_image(path).image
+        picture.setflags(write=False)
+        return picture
+
+    return cache.get(path, decode)
 
 
 def _rgb(image: Any) -> RGB:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from ias_zoo.options import Ge, Interval, option
@@ -15,7 +16,7 @@ class DraemOptions:
     variant: Literal["code", "paper"] = option(
         "code", "the published code (threshold 0.5, opacity 0.2-1, 10 operations) or the paper's text (see the card)"
     )
-    textures: str | None = option(
+    textures: Path | None = option(
         None, "folder of texture pictures (the paper: DTD); null: pictures of scikit-image and procedural textures"
     )
     max_cells: Literal[1, 2, 4, 8, 16, 32, 64] = option(
