@@ -8,11 +8,11 @@ import math
 
 import numpy as np
 import pytest
-from ias_zoo_handcrafted.methods.cutpaste import METHODS
 
 from ias_zoo import Request
 from ias_zoo.options import build_options
 from ias_zoo.synthesizer import PluginId, Setup
+from ias_zoo_handcrafted.methods.cutpaste import METHODS
 
 BY_NAME = {method.name: method for method in METHODS}
 SIZES = [(1, 40), (40, 1), (1, 1), (5, 3), (37, 91), (200, 300), (517, 256)]

@@ -8,15 +8,15 @@ import math
 import cv2
 import numpy as np
 import pytest
-from ias_zoo_handcrafted.draem import PAPER_OPERATIONS, Draem, mix
-from ias_zoo_handcrafted.methods.draem import METHODS
-from ias_zoo_handcrafted.options.draem import DraemOptions
 
 from ias_zoo import Request
 from ias_zoo.errors import DataError
 from ias_zoo.imaging.photometric import OPERATIONS, apply_operations
 from ias_zoo.options import build_options
 from ias_zoo.synthesizer import PluginId, Setup
+from ias_zoo_handcrafted.draem import PAPER_OPERATIONS, Draem, mix
+from ias_zoo_handcrafted.methods.draem import METHODS
+from ias_zoo_handcrafted.options.draem import DraemOptions
 
 SIZES = [(1, 40), (40, 1), (1, 1), (2, 2), (37, 91), (250, 333), (300, 225)]
 

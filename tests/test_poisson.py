@@ -35,6 +35,7 @@ def test_agrees_with_opencv(mixed: Any, shape: Any, channels: Any) -> None:
     rng = np.random.default_rng(5)
     destination, source = noise(1, 150, 210, 2.0, channels), noise(2, 150, 210, 1.2, channels)
     worst, differing, pixels, changed = 0, 0, 0, 0
+    rounded_up = []
     for _ in range(12):
         height, width = (int(n) for n in rng.integers(12, 100, 2))
         top, left = int(rng.integers(0, 150 - height)), int(rng.integers(0, 210 - width))
@@ -48,12 +49,15 @@ def test_agrees_with_opencv(mixed: Any, shape: Any, channels: Any) -> None:
         theirs = opencv(destination, patch, top, left, mask, cv2.MIXED_CLONE if mixed else cv2.NORMAL_CLONE)
         difference = ours.astype(int) - theirs  # we round, OpenCV truncates: 0 or 1
         assert difference.min() >= -1
+        if shape == "rectangle" and not mixed:
+            rounded_up.append(np.count_nonzero(difference == 1) / np.count_nonzero(theirs != destination))
         worst = max(worst, int(difference.max()))
         differing += int(np.count_nonzero(difference < 0))
         pixels += difference.size
         changed = max(changed, int(np.abs(theirs.astype(int) - destination).max()))
     assert worst == 1
     assert differing <= 1e-3 * pixels
+    assert all(0.4 < share < 0.6 for share in rounded_up)  # half of the fractions are above one half
     assert changed > 40  # there was something to agree on
 
 

@@ -134,3 +134,11 @@ def _imports(path: Path) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             found += [f"{node.module}.{alias.name}" for alias in node.names]
     return found
+
+
+def test_discovery_does_not_depend_on_what_was_loaded() -> None:
+    names = [entry.method.name for entry in registry().entries()]
+    for name in names:
+        ias_zoo.load(name)
+    again = Registry.discover()
+    assert [entry.method.name for entry in again.entries()] == names

@@ -39,10 +39,11 @@ def change_mask(before: RGB, after: RGB, where: Mask, tolerance: float = 1.0) ->
 
     Returns
     -------
-    H x W bool: the changed pixels after a 5 x 5 median, which may reach 2 pixels beyond ``where``.
+    H x W bool: the changed pixels after a 5 x 5 median, which may fill notches of ``where`` but never leaves its
+    bounding box.
     """
     mask = np.zeros(where.shape, np.bool_)
-    box = _around(where, 4)  # 2 for the median's reach, 2 so that the crop's own edge cannot matter
+    box = _around(where)
     if box is not None:
         changed = channel_sum(np.asarray(cv2.absdiff(before[box], after[box]), np.uint8)) > 3.0 * tolerance
         mask[box] = binary_median(changed & where[box], 5)
@@ -66,7 +67,7 @@ def median_difference(before: RGB, after: RGB, mask: Mask, at: Mask | None = Non
     H x W float32, grey levels of 0-255, 0 where it is not wanted. The border pixels are repeated outwards.
     """
     result = np.zeros(mask.shape, np.float32)
-    box = _around(mask, 2 * DISK_RADIUS + 1)
+    box = _around(mask)
     if box is None:
         return result
     inside = mask[box]
@@ -158,9 +159,13 @@ def _disk(radius: int) -> Mask:
     return np.asarray(y * y + x * x <= radius * radius)
 
 
-def _around(mask: Mask, margin: int) -> tuple[slice, slice] | None:
-    """The mask's bounding box, widened by a margin and cut at the image's border; None if the mask is empty."""
+def _around(mask: Mask) -> tuple[slice, slice] | None:
+    """The mask's bounding box and one pixel more on each side, cut at the image's border; None if the mask is empty.
+
+    A window centred outside the bounding box sees less than half of its pixels inside, so the medians are 0 there; and
+    repeating the crop's edge outwards repeats zeros, as the whole image has them.
+    """
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     if width == 0:
         return None
-    return slice(max(y - margin, 0), y + height + margin), slice(max(x - margin, 0), x + width + margin)
+    return slice(max(y - 1, 0), y + height + 1), slice(max(x - 1, 0), x + width + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ias_zoo.method import Fidelity, Group, Input, Licences, Method, OriginalCode, Paper
+from ias_zoo.method import Cost, Fidelity, Group, Input, Licences, Method, OriginalCode, Paper
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -24,6 +24,7 @@ METHODS: tuple[Method, ...] = (
         needs=frozenset({Input.NORMALS, Input.SOURCE}),
         accepts=frozenset({Input.REGION}),
         licences=Licences(original_code="MIT"),
+        cost=Cost(1.8, 5, "2-core x86 virtual machine, one thread, 256 x 256"),
         fidelity=Fidelity.FAITHFUL,
         fidelity_note="the published code's steps and table; placement, patch size clipping and ellipses corrected",
     ),
