@@ -26,7 +26,7 @@ def generate(
         list[str] | None, typer.Option("--set", help="option=value; `ias-zoo info METHOD` lists them.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The run's seed.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes, a core each.")] = 1,
     size: Annotated[
         str | None, typer.Option(help="Resize normals first: one number, or HEIGHTxWIDTH. Default: their own size.")
     ] = None,

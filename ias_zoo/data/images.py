@@ -129,12 +129,14 @@ def encode_png(array: np.ndarray[Any, Any]) -> bytes:
     """PNG bytes of H x W x 3 uint8 RGB, H x W uint8, or H x W bool (written as 0 and 255)."""
     import cv2
 
-    if array.dtype == np.bool_:
+    is_mask = array.dtype == np.bool_
+    if is_mask:
         array = array.astype(np.uint8) * 255
     if array.ndim == 3:
         array = cv2.cvtColor(np.ascontiguousarray(array), cv2.COLOR_RGB2BGR)
-    # Level 1 is five times faster than the default and a tenth larger; the bytes depend on the pixels alone.
-    done, data = cv2.imencode(".png", array, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    # Level 1 with one fixed filter: as small as trying every filter and twice as fast. Masks do best with none.
+    filtering = cv2.IMWRITE_PNG_FILTER_NONE if is_mask else cv2.IMWRITE_PNG_FILTER_UP
+    done, data = cv2.imencode(".png", array, [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, filtering])
     if not done:
         raise DataError(f"cannot encode a {array.shape} {array.dtype} array as PNG")
     return bytes(data.tobytes())
