@@ -12,6 +12,7 @@
     ├── DataError            a picture, mask, manifest or folder of the user's cannot be used
     ├── WeightsError         a weights folder cannot be used
     ├── NotFitted            the method has to be trained first
+    ├── TrainingError        a training run cannot go on (its loss is no longer a number)
     └── RunError             a generation run cannot start or go on (folder, disk, workers)
 
 A message says what was given, what was expected and, where there is one, the next thing to type. The command line
@@ -59,6 +60,10 @@ class WeightsError(IasZooError):
 
 class NotFitted(IasZooError):
     """The method has to be fitted, or given weights, before it can make samples."""
+
+
+class TrainingError(IasZooError):
+    """A training run cannot go on: its loss is no longer a number."""
 
 
 class RunError(IasZooError):

@@ -13,6 +13,7 @@ so that what is accepted is also what a recipe can hold.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
 import json
@@ -94,8 +95,8 @@ def build_options(cls: type[T], values: Mapping[str, Any], *, method: str) -> T:
 def parse_assignments(cls: type, assignments: Iterable[str], *, method: str) -> dict[str, Any]:
     """Turn ``["opacity=0.5", "variant=paper"]`` into values for :func:`build_options`.
 
-    A value is read as JSON where that fits the option's type (``0.5``, ``[0.02, 0.15]``, ``true``, ``null``), and as
-    plain text otherwise.
+    A value is read as JSON or Python (``0.5``, ``[0.02, 0.15]``, ``true`` or ``True``, ``null`` or ``None``), and as
+    plain text where the option takes a text.
     """
     hints = typing.get_type_hints(cls, include_extras=True)
     values: dict[str, Any] = {}
@@ -105,13 +106,25 @@ def parse_assignments(cls: type, assignments: Iterable[str], *, method: str) -> 
             raise OptionError(f"--set {assignment}: expected name=value")
         if name not in hints:
             raise OptionError(_unknown_option(name, list(hints), method))
-        try:
-            value = json.loads(text)
-            _validate(hints[name], value, "")
-        except (ValueError, OptionError):
-            value = text
-        values[name] = value
+        values[name] = _parse(hints[name], text)
     return values
+
+
+def _parse(hint: Any, text: str) -> Any:
+    """JSON or Python spelling (true, True, null, None, lists, tuples) where the type takes it, else the text itself."""
+    if text in ("null", "None") and type(None) in typing.get_args(hint):
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            value = read(text)
+        except (ValueError, SyntaxError, RecursionError):
+            continue
+        try:
+            _validate(hint, text, "")
+        except OptionError:
+            return value  # also when it is out of range: the message is then about the number, not about a text
+        return text
+    return text
 
 
 def options_to_json(options: Any) -> dict[str, Any]:

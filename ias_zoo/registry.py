@@ -121,6 +121,8 @@ class Registry:
         NameClash
             Naming every plugin that claims the name.
         """
+        if not isinstance(name, str):
+            raise UnknownMethod(f"a method's name is a text, not {name!r}; `ias-zoo list` shows all")
         distribution, _, short = name.rpartition(":")
         wanted = short.strip().lower().replace("-", "_")
         found = self._by_name.get(wanted) or self._by_alias.get(wanted) or []

@@ -129,3 +129,11 @@ def test_top_level_names_exist(name: str) -> None:
 def test_unknown_top_level_name() -> None:
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = ias_zoo.lod  # type: ignore[attr-defined]
+
+
+def test_both_spellings_and_the_reason_for_numbers() -> None:
+    given = ["on=False", "sides=(1, 2)", "textures=None", "opacity=5"]
+    values = parse_assignments(Options, given, method="toy")
+    assert values == {"on": False, "sides": (1, 2), "textures": None, "opacity": 5}
+    with pytest.raises(OptionError, match="opacity=5: expected float > 0 and <= 1 .*less than or equal to 1"):
+        build_options(Options, {"opacity": 5}, method="toy")

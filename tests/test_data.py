@@ -14,7 +14,7 @@ from ias_zoo import open_data
 from ias_zoo.data.check import check_data
 from ias_zoo.data.images import as_rgb, encode_png, read_image, read_mask, resize_mask, to_grey
 from ias_zoo.data.split import few_shot_split
-from ias_zoo.errors import DataError
+from ias_zoo.errors import DataError, OptionError
 
 Write = Callable[[Path, np.ndarray], Path]
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
@@ -52,7 +52,7 @@ def test_16_bit(tmp_path: Path, write_picture: Write, suffix: str, channels: int
 def test_12_bits_in_16(tmp_path: Path, write_picture: Write) -> None:
     path = write_picture(tmp_path / "a.png", (GREY.astype(np.uint16) * 16).astype(np.uint16))
     dark = read_image(path)
-    assert any("white=4095" in note for note in dark.notes), dark.notes
+    assert any("--white 4095" in note for note in dark.notes), dark.notes
     assert dark.image.max() < 16
     assert abs(int(read_image(path, white=4095).image.max()) - int(GREY.max())) <= 1
 
@@ -248,3 +248,49 @@ def test_real_folders(shared: Path, name: str, normals: int, shots: int, regions
     for defect in data.defects:
         of_type = [item for item in data.shots if item.defect == defect and item.mask]
         assert sum(item.defect == defect for item in split.train) == len(of_type) // 3
+
+
+def test_foregrounds_in_the_wrong_place_are_no_normals(tmp_path: Path, write_picture: Write) -> None:
+    write_picture(tmp_path / "normal/a.png", GREY)
+    write_picture(tmp_path / "normal/foreground/a.png", GREY)
+    write_picture(tmp_path / "foreground/normal/b.png", GREY)
+    data = open_data(tmp_path)
+    assert [item.id for item in data.normals] == ["normal/a.png"]
+    assert len(data.problems) == 2
+    assert all("a foreground mask without a picture" in str(problem) for problem in data.problems)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Image;Defect\r\nb.png;\r\n", "image\tdefect\nb.png\tgood\n", "\ufeffimage,defect\n.\\b.png,\n", "image\nb.png\n"],
+)
+def test_manifests_as_spreadsheets_write_them(tmp_path: Path, write_picture: Write, text: str) -> None:
+    write_picture(tmp_path / "b.png", GREY)
+    (tmp_path / "m.csv").write_bytes(text.encode())
+    data = open_data(tmp_path / "m.csv")
+    assert len(data.normals) == 1
+    assert not data.problems
+
+
+def test_folder_names_in_any_case(tmp_path: Path, write_picture: Write) -> None:
+    write_picture(tmp_path / "Normal/a.png", GREY)
+    write_picture(tmp_path / "Defect/hole/b.png", GREY)
+    write_picture(tmp_path / "Masks/hole/b_mask.png", GREY)
+    data = open_data(tmp_path)
+    assert (len(data.normals), data.defects, data.shots[0].mask is not None) == (1, ("hole",), True)
+
+
+def test_more_wrong_input_in_words(tmp_path: Path, write_picture: Write) -> None:
+    path = write_picture(tmp_path / "a.png", GREY)
+    with pytest.raises(DataError, match="is one picture; give its folder"):
+        open_data(path)
+    (tmp_path / "m.csv").write_bytes("image\nüb.png\n".encode("latin-1"))
+    with pytest.raises(DataError, match="save it as UTF-8"):
+        open_data(tmp_path / "m.csv")
+    for white in (0, -5, 70000):
+        with pytest.raises(OptionError, match="expected 1 to 65535"):
+            open_data(tmp_path, white=white)
+    (tmp_path / "sub/x").mkdir(parents=True)
+    (tmp_path / "sub/a.gif").write_bytes(b"")
+    with pytest.raises(DataError, match="holds 1 .gif and folders x"):
+        open_data(tmp_path / "sub")

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,12 +23,13 @@ from ias_zoo.data.images import encode_png, read_image, read_mask
 from ias_zoo.errors import DataError, OptionError, RequestError, RunError
 from ias_zoo.generation import gate
 from ias_zoo.generation.engine import produce
+from ias_zoo.generation.folder import only_run_in
 from ias_zoo.generation.plan import Plan, make_plan
+from ias_zoo.generation.provenance import read_provenance
 from ias_zoo.generation.requests import Normals, RequestMaker
 from ias_zoo.generation.run import run
 from ias_zoo.generation.seeds import seed_for
 from ias_zoo.generation.verify import replay, verify
-from ias_zoo.generation.writer import only_run_in, read_provenance
 from ias_zoo.synthesizer import Drawn, Request, Sample
 
 
@@ -393,3 +395,185 @@ def test_full_disk_keeps_what_is_whole(mvtec: Path, tmp_path: Path, workers: int
             run(plan_for(mvtec), disk / "new")
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_force_never_takes_a_strangers_folder(mvtec: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    (mine / "train/good").mkdir(parents=True)
+    (mine / "plan.json").write_text('{"my": "project plan"}')
+    (mine / "train/good/a.png").write_bytes(b"precious")
+    before = tree(mine)
+    for force in (False, True):
+        with pytest.raises(RunError, match="not made by this command"):
+            run(plan_for(mvtec), mine, force=force)
+    assert tree(mine) == before
+
+
+def test_force_looks_before_it_deletes(mvtec: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(plan_for(mvtec, n=2), out)
+    (out / "test/real").mkdir()
+    (out / "test/real/mine.png").write_bytes(b"precious")
+    before = tree(out)
+    with pytest.raises(RunError, match="test/real/mine.png"):
+        run(plan_for(mvtec, n=3), out, force=True)
+    assert tree(out) == before
+    (out / "test/real/mine.png").unlink()
+    (out / "label_map").symlink_to(mvtec)
+    with pytest.raises(RunError, match="is a link"):
+        run(plan_for(mvtec, n=3), out, force=True)
+
+
+@pytest.mark.parametrize("place", ["", "train/good/out", "test", "test/new"])
+def test_output_keeps_away_from_the_pictures(mvtec: Path, place: str) -> None:
+    before = tree(mvtec)
+    with pytest.raises(RunError, match="give another folder"):
+        run(plan_for(mvtec), mvtec / place, force=True)
+    assert tree(mvtec) == before
+
+
+def test_a_run_is_not_fed_to_itself(mvtec: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(plan_for(mvtec, n=3), out)
+    before = tree(out)
+    with pytest.raises(RunError, match="give another folder"):
+        run(plan_for(out, n=3), out, force=True)
+    assert tree(out) == before
+    assert run(plan_for(out, n=3), tmp_path / "next").made == 3
+
+
+def test_train_and_test_pictures_agree_in_format(tmp_path: Path, write_picture: Any) -> None:
+    """16-bit, turned and transparent normals are written as they are seen; plain ones stay the same bytes."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    base = rng.integers(500, 3500, (48, 64), dtype=np.uint16)
+    write_picture(tmp_path / "in/normal/deep.png", base)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    colour = rng.integers(0, 255, (64, 48, 3), dtype=np.uint8)
+    Image.fromarray(np.rot90(colour)).save(tmp_path / "in/normal/turned.jpg", exif=exif)
+    Image.fromarray(np.dstack([colour, colour[:, :, :1]])).save(tmp_path / "in/normal/clear.png")
+    Image.fromarray(colour).save(tmp_path / "in/normal/plain.png")
+    run(make_plan("cutpaste", tmp_path / "in", 4, white=4095), tmp_path / "out")
+    good = tmp_path / "out/train/good"
+    assert {path.name for path in good.iterdir()} == {"deep.png", "turned.png", "clear.png", "plain.png"}
+    assert (good / "plain.png").read_bytes() == (tmp_path / "in/normal/plain.png").read_bytes()
+    for line in read_provenance(tmp_path / "out"):
+        test = read_image(tmp_path / "out" / line["image"])
+        train = read_image(good / f"{Path(line['recipe']['request']['normal_id']).stem}.png")
+        outside = ~read_mask(tmp_path / "out" / line["mask"])
+        assert train.plain
+        assert train.grey == test.grey
+        assert np.array_equal(train.image[outside], test.image[outside])
+
+
+def test_resume_notices_changed_normals(mvtec: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(plan_for(mvtec), out)
+    (out / "provenance/shard-00001.jsonl").unlink()
+    path = mvtec / "train/good/001.png"
+    path.write_bytes(encode_png(255 - read_image(path).image))
+    with pytest.raises(RunError, match="train/good/001.png has changed since this run began"):
+        run(plan_for(mvtec), out, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda out: (out / "train/good/000.png").unlink(), "train/good/000.png: No such file"),
+        (lambda out: (out / "train/good/000.png").write_bytes(b"x"), "train/good/000.png: changed"),
+        (lambda out: _edit(out, lambda lines: lines + lines[:1]), "image 0 does not belong there"),
+        (lambda out: _edit(out, lambda lines: lines[1:]), "image 0 is missing"),
+        (lambda out: _copy(out, "shard-00099.jsonl"), "does not belong there"),
+        (lambda out: _copy(out, "shard-00000 copy.jsonl"), "shard-00000 copy.jsonl: not in the provenance"),
+    ],
+)
+def test_verify_notices_tampering(mvtec: Path, tmp_path: Path, damage: Any, words: str) -> None:
+    out = tmp_path / "out"
+    run(plan_for(mvtec), out)
+    assert verify(out).problems == []
+    damage(out)
+    assert words in "\n".join(verify(out).problems)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image": None},
+        {"image": "../../etc/passwd"},
+        {"image": 5},
+        {"sha256": "x"},
+        {"sha256": {}},
+        {"recipe": None},
+        {"recipe": {"run": {}}},
+        {"defect": None},
+    ],
+)
+def test_damaged_provenance_is_refused_in_words(mvtec: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    out = tmp_path / "out"
+    run(plan_for(mvtec, n=2), out)
+    _edit(out, lambda lines: [json.dumps(json.loads(lines[0]) | change), *lines[1:]])
+    for command in (lambda: verify(out), lambda: replay(out, "0")):
+        with pytest.raises(RunError, match="shard-00000.jsonl, line 1: "):
+            command()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n": "x"},
+        {"n": 0},
+        {"shard_size": 0},
+        {"size": [128]},
+        {"size": "ab"},
+        {"method": 5},
+        {"options": [1]},
+        {"data": 4},
+    ],
+)
+def test_damaged_plan_is_refused_in_words(mvtec: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    values = json.loads(plan_for(mvtec).to_json()) | change
+    (tmp_path / "plan.json").write_text(json.dumps(values))
+    with pytest.raises(RunError, match=f"not a plan this version can read: {next(iter(change))}"):
+        Plan.read(tmp_path)
+
+
+class Sloppy(Scripted):
+    """Gives what no sample may be."""
+
+    def __init__(self, **wrong: Any) -> None:
+        super().__init__(["good"])
+        self.wrong = wrong
+
+    def synthesize(self, requests: list[Request]) -> list[Sample]:
+        if "raises" in self.wrong:
+            raise self.wrong["raises"]
+        return [dataclasses.replace(sample, **self.wrong) for sample in super().synthesize(requests)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"image": np.zeros((5, 5, 3), np.uint8)}, r"a sample's mask is \(64, 80\) bool; expected \(5, 5\) bool"),
+        ({"image": np.zeros((64, 80, 3))}, r"a sample's image is \(64, 80, 3\) float64"),
+        ({"mask": np.zeros((64, 80), np.uint8)}, r"a sample's mask is \(64, 80\) uint8"),
+        ({"mask": None}, "a sample's mask is NoneType"),
+        ({"label_map": np.zeros((64, 80))}, "a sample's label map is"),
+        ({"raises": ZeroDivisionError("division by zero")}, "cutpaste raised ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_plugins_faults_are_named(mvtec: Path, wrong: dict[str, Any], words: str) -> None:
+    sloppy = Sloppy(**wrong)
+    (outcome,) = produce(sloppy, RequestMaker(sloppy.method, Normals(mvtec), seed=0), [0])
+    assert outcome.sample is None
+    assert re.search(words, outcome.error), outcome.error
+
+
+def _edit(out: Path, change: Any) -> None:
+    path = out / "provenance/shard-00000.jsonl"
+    path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+
+
+def _copy(out: Path, name: str) -> None:
+    (out / "provenance" / name).write_bytes((out / "provenance/shard-00000.jsonl").read_bytes())

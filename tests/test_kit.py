@@ -18,7 +18,7 @@ from ias_zoo.registry import PluginRecord, PluginStatus, Registry
 from ias_zoo.testing import CHECKS, Subject, checks_for, conformance
 
 
-class Good(ImageSynthesizer):
+class Fine(ImageSynthesizer):
     """A method that keeps every promise; the others break one each."""
 
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
@@ -32,36 +32,36 @@ class Good(ImageSynthesizer):
         return Drawn(image=image, mask=mask, drawn={"y": y, "x": x})
 
 
-class Empty(Good):
+class Empty(Fine):
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         return Drawn(image=request.normal.copy(), mask=np.zeros(request.normal.shape[:2], bool))
 
 
-class Bleeding(Good):
+class Bleeding(Fine):
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         drawn = super().draw(request, rng)
         drawn.image[0, 0] ^= 1
         return drawn
 
 
-class Deaf(Good):
+class Deaf(Fine):
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         return super().draw(request, np.random.default_rng(1))
 
 
-class GlobalReader(Good):
+class GlobalReader(Fine):
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         state = np.random.get_state()  # noqa: NPY002
         return super().draw(request, np.random.default_rng([request.seed, int(state[1][0])]))
 
 
-class GlobalWriter(Good):
+class GlobalWriter(Fine):
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         np.random.rand()  # noqa: NPY002
         return super().draw(request, rng)
 
 
-class Remembering(Good):
+class Remembering(Fine):
     count = 0
 
     def synthesize(self, requests: Any) -> Any:
@@ -69,7 +69,7 @@ class Remembering(Good):
         return samples[::-1]
 
 
-class InPlace(Good):
+class InPlace(Fine):
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         normal = request.normal
         if normal.flags.writeable:
@@ -77,25 +77,25 @@ class InPlace(Good):
         return Drawn(image=normal, mask=super().draw(request, rng).mask)
 
 
-class Unpicklable(Good):
+class Unpicklable(Fine):
     def __init__(self, setup: Any) -> None:
         super().__init__(setup)
         self.lock = threading.Lock()
 
 
-class Crashing(Good):
+class Crashing(Fine):
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         if request.normal.shape[0] < 8:
             raise IndexError("index 7 is out of bounds")
         return super().draw(request, rng)
 
 
-class Wandering(Good):
+class Wandering(Fine):
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         return super().draw(Request(seed=request.seed, normal=request.normal), rng)
 
 
-class Dumb(Good):
+class Dumb(Fine):
     def synthesize(self, requests: Any) -> Any:
         samples = super().synthesize(requests)
         for sample in samples:
@@ -103,7 +103,7 @@ class Dumb(Good):
         return samples
 
 
-class Lenient(Good):
+class Lenient(Fine):
     def synthesize(self, requests: Any) -> Any:
         return [self._one(Request(seed=abs(request.seed), normal=request.normal)) for request in requests]
 
@@ -142,7 +142,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
             accepts={Input.REGION},
             exact_mask=True,
         )
-        for cls in (Good, *BROKEN)
+        for cls in (Fine, *BROKEN)
     )
     zoo = Registry([PluginRecord("toys", "toys", "1.0", PluginStatus.OK, methods)])
     monkeypatch.setattr(Registry, "options_class", lambda self, name: _Options)
@@ -178,7 +178,7 @@ def failing(name: str) -> set[str]:
 
 
 def test_a_good_method_passes() -> None:
-    assert failing("good") == set()
+    assert failing("fine") == set()
 
 
 @pytest.mark.parametrize("cls", BROKEN, ids=lambda cls: cls.__name__)
@@ -188,7 +188,7 @@ def test_a_broken_promise_is_noticed(cls: type) -> None:
 
 def test_expected_failures_must_exist() -> None:
     with pytest.raises(ValueError, match="no_such_check"):
-        conformance("good", expected_failures={"no_such_check": "why"})
+        conformance("fine", expected_failures={"no_such_check": "why"})
     names = [check.name for check in CHECKS]
     assert len(set(names)) == len(names)
 

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from types import FrameType
 
 from ias_zoo.errors import IasZooError
+
+
+class _Stopped(BaseException):
+    """The user pressed Ctrl-C. No KeyboardInterrupt, which the command-line library would take for itself."""
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise _Stopped
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -13,6 +24,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _stop)
     try:
         app([argument for argument in arguments if argument != "--debug"], prog_name="ias-zoo")
     except IasZooError as error:
@@ -20,8 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("stopped; finished shards are kept, --resume continues the run", file=sys.stderr)
+    except _Stopped:
+        print("stopped; what was finished is kept, and --resume goes on with a run", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away, as `| head` does

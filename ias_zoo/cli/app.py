@@ -9,7 +9,7 @@ import typer
 from ias_zoo.cli import catalogue, datasets, demo, generation
 
 app = typer.Typer(
-    help="A model zoo for industrial anomaly synthesis: defect images with exact masks.",
+    help="A model zoo for industrial anomaly synthesis: defect images with masks. --debug shows an error's traceback.",
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ias_zoo.cli.console import print_json, print_table
+from ias_zoo.cli.console import json_text, print_json, print_table
 from ias_zoo.errors import OptionError
 from ias_zoo.method import Paradigm
 from ias_zoo.options import describe_options, did_you_mean
-from ias_zoo.registry import Entry, registry
+from ias_zoo.registry import Entry, PluginStatus, registry
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
@@ -41,10 +41,10 @@ def list_(
         needs = ", ".join(sorted(what.value for what in method.needs))
         rows.append([method.name, method.paradigm.value, method.group.value, needs, method.trains.value, state])
     print_table(["name", "paradigm", "group", "needs", "trains", "state"], rows)
-    broken = [plugin for plugin in registry().plugins if plugin.error]
+    broken = [p for p in registry().plugins if p.status in (PluginStatus.FAILED, PluginStatus.REFUSED)]
     if broken:
         names = ", ".join(plugin.name for plugin in broken)
-        print(f"\nplugins without methods here: {names} (see `ias-zoo plugins`)")
+        print(f"\nplugins that did not load: {names} (see `ias-zoo plugins`)")
 
 
 def info(method: Annotated[str, typer.Argument(help="A method's name.")], json: JsonFlag = False) -> None:
@@ -83,7 +83,7 @@ def info(method: Annotated[str, typer.Argument(help="A method's name.")], json: 
         print()
         print_table(
             ["option", "default", "type", "what it is"],
-            [[o.name, "" if o.default is None else str(o.default), o.type, o.help] for o in options],
+            [[o.name, json_text(o.default), o.type, o.help] for o in options],
         )
 
 

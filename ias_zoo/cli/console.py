@@ -14,6 +14,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1))
 
 
+def json_text(value: Any) -> str:
+    """A value as it is typed after ``--set name=``: JSON, and texts without quotes."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def print_table(columns: list[str], rows: list[list[str]], *, title: str = "") -> None:
     """A table; wide when the output is no terminal, so that nothing is cut where a script reads it."""
     from rich.console import Console
@@ -35,6 +40,29 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
         yield lambda count: None
         return
+    with _bar() as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+@contextlib.contextmanager
+def training_progress() -> Iterator[Callable[[str, int, int, float], None]]:
+    """A bar for each training stage, with the loss; gives ``step(stage, number, total, loss)``."""
+    if not sys.stderr.isatty():
+        yield lambda stage, number, total, loss: None
+        return
+    tasks: dict[str, Any] = {}
+    with _bar() as bar:
+
+        def step(stage: str, number: int, total: int, loss: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=number, description=f"{stage}, loss {loss:.4f}")
+
+        yield step
+
+
+def _bar() -> Any:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -45,7 +73,6 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda count: bar.advance(task, count)
+    text = TextColumn("{task.description}")
+    columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))

@@ -11,6 +11,7 @@ from ias_zoo.cli.catalogue import JsonFlag
 from ias_zoo.cli.console import print_json, print_table, progress
 
 _SHOWN = 20
+_WORDS = {"source": "a second normal", "normals": "pictures of good parts", "shots": "defective pictures"}
 
 
 def check(
@@ -44,7 +45,7 @@ def check(
         print("files: " + ", ".join(f"{count} {kind}" for kind, count in sorted(report.kinds.items())))
         print(f"can run: {', '.join(can) or 'nothing'}")
         for name, missing in cannot.items():
-            print(f"cannot run: {name} (no {', '.join(missing)})")
+            print(f"cannot run: {name} (needs {', '.join(_WORDS.get(what, what) for what in missing)})")
         for problem in report.problems[:_SHOWN]:
             print(f"{'error' if problem.error else 'note'}: {problem}")
         if len(report.problems) > _SHOWN:

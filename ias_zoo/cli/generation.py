@@ -27,6 +27,15 @@ def generate(
     ] = None,
     seed: Annotated[int, typer.Option(help="The run's seed.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes, a core each.")] = 1,
+    weights: Annotated[
+        str | None, typer.Option(help="A weights folder or a Hub repository, for methods that train.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="The repository's revision.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Another base than the weights name: tiny, a folder, a repository.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
     size: Annotated[
         str | None, typer.Option(help="Resize normals first: one number, or HEIGHTxWIDTH. Default: their own size.")
     ] = None,
@@ -39,7 +48,7 @@ def generate(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in the folder.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Start the run that is in the folder over.")] = False,
 ) -> None:
-    """Make synthetic defect images with exact masks, in MVTec AD's folder layout.
+    """Make synthetic defect images with masks, in MVTec AD's folder layout.
 
     Exit code 1 when some images could not be made; the others are there.
     """
@@ -57,14 +66,23 @@ def generate(
         n,
         seed=seed,
         options=options,
+        weights=weights,
+        revision=revision,
+        base=base,
+        device=device,
+        dtype=dtype,
         defects=defect or [],
         size=_size(size),
         white=white,
         soft_labels=soft_labels,
     )
+    for problem in plan.open_data().problems[:3]:
+        print(f"note: {problem} (check-data tells all)", file=sys.stderr)
     with progress("generating", plan.n) as step:
         summary = run(plan, out, workers=workers, resume=resume, force=force, step=step)
     print_summary(summary, sheet_of_run(out))
+    if soft_labels and not (out / "label_map").is_dir():
+        print(f"note: {name} has no soft labels; none were written", file=sys.stderr)
     if summary.failures:
         raise typer.Exit(1)
 
@@ -77,10 +95,16 @@ def print_summary(summary: RunSummary, sheet: Path | None) -> None:
         print(f"{summary.skipped} were there already")
     for reason, count in sorted(summary.refusals.items()):
         print(f"drawn again: {count} ({reason})")
+    for note in sorted(summary.notes)[:3]:
+        print(f"note: {note}", file=sys.stderr)
     for failure in summary.failures[:10]:
         print(f"error: {failure}", file=sys.stderr)
     if summary.failures:
-        print(f"error: {len(summary.failures)} images could not be made; --resume tries them again", file=sys.stderr)
+        what = "1 image" if len(summary.failures) == 1 else f"{len(summary.failures)} images"
+        print(
+            f"error: {what} could not be made; mend the pictures named and add --resume, or change the options",
+            file=sys.stderr,
+        )
     if sheet is not None:
         print(f"look at {sheet}")
 
@@ -107,9 +131,11 @@ def replay(
     """Make one image of a run again from its recipe and compare the bytes."""
     from ias_zoo.data.images import write_whole
     from ias_zoo.errors import RunError
+    from ias_zoo.generation.folder import disk_errors
     from ias_zoo.generation.verify import replay as make_again
-    from ias_zoo.generation.writer import disk_errors
 
+    if out is not None and out.suffix.lower() != ".png":
+        raise OptionError(f"--out {out}: expected a name that ends in .png")
     again = make_again(folder, image)
     if out is not None:
         if out.exists():

@@ -98,6 +98,7 @@ def _check_item(data: DataSet, item: Item, report: CheckReport) -> None:
         picture = data.read(item)
     except DataError as error:
         report.problems.append(Problem(item.id, _after_path(error, item)))
+        report.normals -= item.defect is None and item.split == "train"
         return
     height, width = picture.image.shape[:2]
     _count(report.sizes, f"{width}x{height}")

@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ias_zoo.errors import DataError
+from ias_zoo.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     from ias_zoo.synthesizer import RGB, Mask
@@ -36,12 +36,15 @@ class Picture:
         H x W x 3 uint8 RGB.
     grey:
         Whether the file has one channel.
+    plain:
+        Whether any program that opens the file sees the same pixels: 8 bits, grey or RGB, not to be turned, one frame.
     notes:
         What a person should know about the file: transparency that was dropped, unused 16-bit range.
     """
 
     image: RGB
     grey: bool
+    plain: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -60,18 +63,22 @@ def read_image(path: str | os.PathLike[str], *, white: int | None = None) -> Pic
     DataError
         Naming the file, if it is missing, truncated, no picture, or of a kind that has no agreed scale (float).
     """
+    check_white(white)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow's limit is twice its warning
             with Image.open(path) as opened:
                 if _is_deep(opened):
                     return _from_array(_read_deep(path, opened), path, white)
                 opened.load()
-                return _from_pillow(ImageOps.exif_transpose(opened), path)
+                upright = ImageOps.exif_transpose(opened)
+                plain = opened.mode in ("L", "RGB") and upright.size == opened.size and _upright(opened)
+                return replace(_from_pillow(upright, path), plain=plain)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path}: refused, too many pixels ({error})") from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise DataError(f"{path}: more than {limit} megapixels; cut it into tiles first") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a picture ({error})") from error
 
@@ -84,7 +91,19 @@ def as_rgb(array: Any, *, white: int | None = None, name: str = "the array") -> 
     DataError
         For another shape or dtype.
     """
+    check_white(white)
     return _from_array(np.asarray(array), name, white).image
+
+
+def check_white(white: int | None) -> None:
+    """Refuse a white that is no 16-bit value.
+
+    Raises
+    ------
+    OptionError
+    """
+    if white is not None and not 1 <= white <= FULL_SCALE_16:
+        raise OptionError(f"white={white!r}: expected 1 to {FULL_SCALE_16}; 4095 for 12 bits")
 
 
 def read_mask(path: str | os.PathLike[str]) -> Mask:
@@ -189,7 +208,12 @@ def _from_pillow(opened: Image.Image, path: str | os.PathLike[str]) -> Picture:
         grey = opened.mode in ("L", "1")
     if 0 in opened.size:
         raise DataError(f"{path}: the picture is empty")
-    return Picture(np.array(opened.convert("RGB"), dtype=np.uint8), grey, notes)
+    return Picture(np.array(opened.convert("RGB"), dtype=np.uint8), grey, notes=notes)
+
+
+def _upright(opened: Image.Image) -> bool:
+    """Whether the file has one frame and no tag that says to turn it."""
+    return opened.getexif().get(0x0112, 1) == 1 and getattr(opened, "n_frames", 1) == 1
 
 
 def _from_array(array: np.ndarray[Any, Any], name: str | os.PathLike[str], white: int | None) -> Picture:
@@ -199,7 +223,7 @@ def _from_array(array: np.ndarray[Any, Any], name: str | os.PathLike[str], white
     if array.dtype == np.uint16:
         top = int(array.max()) if array.size else 0
         if white is None and top < 4096:
-            notes.append(f"16-bit, but the brightest value is {top}: looks dark unless white={_likely_white(top)}")
+            notes.append(f"16-bit, but the brightest value is {top}: looks dark unless --white {_likely_white(top)}")
         scale = white or FULL_SCALE_16
         array = np.minimum(np.rint(array * (255.0 / scale)), 255).astype(np.uint8)
     if array.dtype != np.uint8:
@@ -212,7 +236,7 @@ def _from_array(array: np.ndarray[Any, Any], name: str | os.PathLike[str], white
     if array.shape[2] == 4 and int(array[:, :, 3].min()) < 255:
         notes.append("transparency is dropped")
     rgb = np.repeat(array, 3, axis=2) if grey else np.ascontiguousarray(array[:, :, :3])
-    return Picture(rgb, grey, tuple(notes))
+    return Picture(rgb, grey, notes=tuple(notes))
 
 
 def _likely_white(top: int) -> int:

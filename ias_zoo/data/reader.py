@@ -19,13 +19,15 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ias_zoo.data.dataset import DataSet, Item, Problem
-from ias_zoo.data.images import EXTENSIONS
+from ias_zoo.data.images import EXTENSIONS, check_white
 from ias_zoo.errors import DataError
 
+_NORMAL_FOLDERS = ("normal", "good", "ok")
 NORMAL_NAMES = frozenset({"", "good", "normal", "ok"})
 _LAYOUTS = (
     "expected train/good (MVTec layout), normal/ and defect/<type>/ (plain layout), a manifest.csv with a column "
@@ -48,7 +50,10 @@ def open_data(path: str | os.PathLike[str], *, white: int | None = None) -> Data
     DataError
         If the path is missing or has none of the layouts.
     """
+    check_white(white)
     root = Path(path).expanduser()
+    if root.is_file() and root.suffix.lower() in EXTENSIONS:
+        raise DataError(f"{root} is one picture; give its folder")
     if root.is_file():
         return _open_manifest(root, white)
     if not root.is_dir():
@@ -56,42 +61,42 @@ def open_data(path: str | os.PathLike[str], *, white: int | None = None) -> Data
     for manifest in (root / "manifest.csv", root / "manifest.jsonl"):
         if manifest.is_file():
             return _open_manifest(manifest, white)
-    if (root / "train").is_dir():
+    if _child(root, "train").is_dir():
         return _open_mvtec(root, white)
-    if any((root / name).is_dir() for name in ("normal", "good", "defect")):
+    if any(_child(root, name).is_dir() for name in (*_NORMAL_FOLDERS, "defect")):
         return _open_plain(root, white)
     loose = [_item(root, picture, None, "train", None) for picture in _pictures(root)]
     if loose:
         return DataSet(root, "loose (all pictures taken as normals)", _sorted(loose), (), white)
     products = [folder.name for folder in _folders(root) if (folder / "train").is_dir()]
     hint = f"; it holds several products, give one of them: {', '.join(products)}" if products else ""
-    raise DataError(f"{root}: layout not recognised: {_LAYOUTS}{hint}")
+    raise DataError(f"{root}: {_found(root)}; {_LAYOUTS}{hint}")
 
 
 def _open_mvtec(root: Path, white: int | None) -> DataSet:
     items: list[Item] = []
     masks = _Masks(root, "ground_truth")
     for split in ("train", "test"):
-        for folder in _folders(root / split):
+        for folder in _folders(_child(root, split)):
             defect = None if folder.name.lower() in NORMAL_NAMES else folder.name
             for picture in _pictures(folder):
                 mask = masks.take(folder.name, picture) if defect is not None else None
                 items.append(_item(root, picture, defect, split, mask))
-    return DataSet(root, "mvtec", _sorted(items), tuple(masks.orphans()), white)
+    return DataSet(root, "mvtec", _sorted(items), (*masks.orphans(), *_odd_foregrounds(root, items)), white)
 
 
 def _open_plain(root: Path, white: int | None) -> DataSet:
     items = [
         _item(root, picture, None, "train", None)
-        for name in ("normal", "good")
-        for picture in _pictures(root / name, deep=True)
+        for name in _NORMAL_FOLDERS
+        for picture in _pictures(_child(root, name), deep=True)
     ]
     masks = _Masks(root, "masks")
-    for folder in _folders(root / "defect"):
+    for folder in _folders(_child(root, "defect")):
         items += [
             _item(root, picture, folder.name, "test", masks.take(folder.name, picture)) for picture in _pictures(folder)
         ]
-    return DataSet(root, "plain", _sorted(items), tuple(masks.orphans()), white)
+    return DataSet(root, "plain", _sorted(items), (*masks.orphans(), *_odd_foregrounds(root, items)), white)
 
 
 class _Masks:
@@ -101,7 +106,7 @@ class _Masks:
         self._root = root
         self._left = {
             (folder.name, picture.stem.removesuffix("_mask")): picture
-            for folder in _folders(root / name)
+            for folder in _folders(_child(root, name))
             for picture in _pictures(folder)
         }
 
@@ -123,6 +128,8 @@ def _open_manifest(manifest: Path, white: int | None) -> DataSet:
             raise DataError(f"{manifest}, line {line}: no 'image'; the columns are {', '.join(sorted(row))}")
         defect = row.get("defect") or row.get("label") or ""
         path = manifest.parent / name
+        if not path.is_file():  # written on Windows?
+            path = manifest.parent / (name := name.replace("\\", "/"))
         item_id = Path(name).as_posix()
         if not path.is_file():
             problems.append(Problem(where, f"no such picture: {name}"))
@@ -145,11 +152,15 @@ def _open_manifest(manifest: Path, white: int | None) -> DataSet:
 def _rows(manifest: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
     try:
         text = manifest.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{manifest}: cannot be read as text ({error})") from error
+    except OSError as error:
+        raise DataError(f"{manifest}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError:
+        raise DataError(f"{manifest}: not UTF-8 text; save it as UTF-8") from None
     if manifest.suffix.lower() == ".csv":
-        for line, row in enumerate(csv.DictReader(text.splitlines()), start=2):
-            yield line, {str(key).strip(): str(value or "").strip() for key, value in row.items()}
+        header = text.partition("\n")[0]
+        comma = next((sign for sign in ",;\t" if sign in header), ",")  # spreadsheets write any of them
+        for line, row in enumerate(csv.DictReader(text.splitlines(), delimiter=comma), start=2):
+            yield line, {str(key).strip().lower(): str(value or "").strip() for key, value in row.items()}
     elif manifest.suffix.lower() == ".jsonl":
         for line, raw in enumerate(text.splitlines(), start=1):
             if not raw.strip():
@@ -195,8 +206,40 @@ def _pictures(folder: Path, *, deep: bool = False) -> Iterator[Path]:
         return
     paths = folder.rglob("*") if deep else folder.iterdir()
     yield from sorted(
-        path for path in paths if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
+        path
+        for path in paths
+        if path.suffix.lower() in EXTENSIONS
+        and not path.name.startswith(".")
+        and "foreground" not in path.relative_to(folder).parts
+        and path.is_file()
     )
+
+
+def _child(root: Path, name: str) -> Path:
+    """A folder by its name in any case: ``train``, ``Train``."""
+    exact = root / name
+    if exact.is_dir() or not root.is_dir():
+        return exact
+    return next((path for path in root.iterdir() if path.is_dir() and path.name.lower() == name), exact)
+
+
+def _odd_foregrounds(root: Path, items: Iterable[Item]) -> Iterator[Problem]:
+    """Foreground masks that belong to no picture, or lie where they are not looked for."""
+    used = {item.region for item in items}
+    for path in sorted(root.rglob("foreground/**/*")):
+        if path.suffix.lower() in EXTENSIONS and path not in used:
+            where = path.relative_to(root).as_posix()
+            yield Problem(
+                where, "a foreground mask without a picture; expected foreground/<path of the picture>", False
+            )
+
+
+def _found(root: Path) -> str:
+    """What a folder that is no data set holds, in a few words."""
+    kinds = Counter(path.suffix.lower() or "files without suffix" for path in root.iterdir() if path.is_file())
+    files = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+    folders = ", ".join(folder.name for folder in _folders(root)[:5])
+    return f"holds {files or 'no files'} and {f'folders {folders}' if folders else 'no folders'}"
 
 
 def _sorted(items: Iterable[Item]) -> tuple[Item, ...]:

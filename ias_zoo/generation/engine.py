@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ias_zoo.data.images import to_grey
-from ias_zoo.errors import IasZooError, OptionError, RunError
+from ias_zoo.errors import IasZooError, OptionError, PluginError, RunError
 from ias_zoo.generation.gate import TRIES, refuse
+from ias_zoo.generation.plan import check_defect_name
 from ias_zoo.generation.requests import Normal, Normals, NormalsLike, RequestMaker
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ class Outcome:
 def produce(synthesizer: Any, maker: RequestMaker, indices: Iterable[int], *, batch: int = 1) -> Iterator[Outcome]:
     """Make the samples of a run's ``indices``, in order.
 
-    A sample the gate refuses is drawn again with the next seed of its request. A request that fails with an error of
-    the zoo's costs itself only; any other exception is a bug in a plugin and passes through.
+    A sample the gate refuses is drawn again with the next seed of its request. A request that fails costs itself only.
     """
     remaining = iter(indices)
     while chunk := list(itertools.islice(remaining, batch)):
@@ -81,14 +81,48 @@ def _synthesize(synthesizer: Any, requests: dict[int, Any]) -> dict[int, Sample 
         return {}
     try:
         samples = synthesizer.synthesize(list(requests.values()))
-    except IasZooError as error:
+        check_samples(synthesizer.method.name, samples, len(requests))
+    except Exception as error:  # noqa: BLE001 - a bug in a plugin costs its images, and is named
         if len(requests) == 1:
-            return dict.fromkeys(requests, error)
+            return dict.fromkeys(requests, _named(synthesizer, error))
         merged: dict[int, Sample | IasZooError] = {}
         for index, request in requests.items():
             merged |= _synthesize(synthesizer, {index: request})
         return merged
     return dict(zip(requests, samples, strict=True))
+
+
+def check_samples(name: str, samples: Any, count: int) -> None:
+    """Refuse what no sample may be, before it reaches a data set.
+
+    Raises
+    ------
+    PluginError
+        Naming the method, the field, what it is and what was expected.
+    """
+    if not isinstance(samples, list) or len(samples) != count:
+        raise PluginError(f"{name}: {count} requests gave {_text(samples)}; expected a list of as many samples")
+    for sample in samples:
+        image, mask = getattr(sample, "image", None), getattr(sample, "mask", None)
+        if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
+            raise PluginError(f"{name}: a sample's image is {_text(image)}; expected H x W x 3 uint8")
+        if not (isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == image.shape[:2]):
+            raise PluginError(f"{name}: a sample's mask is {_text(mask)}; expected {image.shape[:2]} bool")
+        labels = sample.label_map
+        if labels is not None and (getattr(labels, "dtype", None) != np.float32 or labels.shape != mask.shape):
+            raise PluginError(f"{name}: a sample's label map is {_text(labels)}; expected {mask.shape} float32")
+
+
+def _named(synthesizer: Any, error: Exception) -> IasZooError:
+    if isinstance(error, IasZooError):
+        return error
+    named = PluginError(f"{synthesizer.method.name} raised {type(error).__name__}: {' '.join(str(error).split())}")
+    named.__cause__ = error
+    return named
+
+
+def _text(value: Any) -> str:
+    return f"{value.shape} {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def _as_the_camera_sees(sample: Sample, normal: Normal | None) -> Sample:
@@ -120,6 +154,8 @@ def stream(
 
 
 def _maker(synthesizer: Any, normals: NormalsLike | None, defect: str | None, seed: int) -> RequestMaker:
+    if defect is not None:
+        check_defect_name(defect)
     pool = None if normals is None else Normals(normals)
     return RequestMaker(synthesizer.method, pool, seed=seed, defects=[defect] if defect else [])
 

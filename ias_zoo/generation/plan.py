@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Interval
 
 import ias_zoo
 from ias_zoo.data import DataSet, open_data
-from ias_zoo.errors import OptionError, RunError
+from ias_zoo.errors import NotFitted, OptionError, RunError
 from ias_zoo.generation.requests import Normals, RequestMaker
+from ias_zoo.method import Trains
 from ias_zoo.registry import registry
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
 PLAN_FILE = "plan.json"
+MOST, LARGEST = 10_000_000, 32_768
+"""The most images of a run, and the largest side to resize to."""
+
+Side = Annotated[int, Interval(ge=1, le=LARGEST)]
 SHARD_SIZE = 50
 """Images a shard: small enough that a killed run loses seconds, large enough that its provenance is no clutter."""
 
@@ -32,14 +37,19 @@ class Plan:
     method: str
     plugin_version: str
     options: dict[str, Any]
+    weights: str | None
+    revision: str | None
+    base: str | None
+    device: str
+    dtype: str | None
     data: str
     white: int | None
     normals: tuple[str, ...]
-    n: int
-    seed: int
+    n: Annotated[int, Interval(ge=1, le=MOST)]
+    seed: Annotated[int, Ge(0)]
     defects: tuple[str, ...]
-    size: tuple[int, int] | None
-    shard_size: int
+    size: tuple[Side, Side] | None
+    shard_size: Annotated[int, Ge(1)]
     soft_labels: bool
     zoo_version: str
 
@@ -64,7 +74,15 @@ class Plan:
         RunError
             If the data set no longer has the normals of the plan.
         """
-        synthesizer = registry().load(self.method, **self.options)
+        synthesizer = registry().load(
+            self.method,
+            self.weights,
+            revision=self.revision,
+            base=self.base,
+            device=self.device,
+            dtype=self.dtype,
+            **self.options,
+        )
         normals = Normals(self.open_data(), size=self.size)
         if tuple(normals.ids) != self.normals:
             raise RunError(
@@ -86,21 +104,26 @@ class Plan:
         RunError
             If there is none, or it is not a plan of this version.
         """
+        from pydantic import TypeAdapter, ValidationError
+
         path = folder / PLAN_FILE
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            for name in ("normals", "defects"):
-                values[name] = tuple(values[name])
-            values["size"] = tuple(values["size"]) if values["size"] else None
-            return cls(**values)
+            return TypeAdapter(cls).validate_json(path.read_text(encoding="utf-8"), strict=True)
         except FileNotFoundError:
             raise RunError(f"{folder} is not a generated folder: it has no {PLAN_FILE}") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "the file"
+            raise RunError(f"{path}: not a plan this version can read: {field}: {first['msg']}") from error
+        except (OSError, ValueError) as error:
             raise RunError(f"{path}: not a plan this version can read ({error})") from error
 
     def differences(self, other: Plan) -> list[str]:
         """The names of the fields in which two plans differ."""
         return [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
+
+
+_WINDOWS = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
 
 
 def make_plan(
@@ -110,6 +133,11 @@ def make_plan(
     *,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    revision: str | None = None,
+    base: str | None = None,
+    device: str = "auto",
+    dtype: str | None = None,
     defects: Sequence[str] = (),
     size: tuple[int, int] | None = None,
     white: int | None = None,
@@ -126,12 +154,25 @@ def make_plan(
     for name, value, least in (("n", n, 1), ("seed", seed, 0), ("shard_size", shard_size, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise OptionError(f"{name}={value!r}: expected an integer >= {least}")
-    if size is not None and min(size) < 1:
-        raise OptionError(f"size={size!r}: expected at least 1x1")
+    if n > MOST:
+        raise OptionError(f"n={n}: at most {MOST} images a run")
+    if size is not None and not (min(size) >= 1 and max(size) <= LARGEST):
+        raise OptionError(f"size={size[0]}x{size[1]}: expected 1 to {LARGEST} pixels a side")
     for defect in defects:
         check_defect_name(defect)
     entry = registry().find(method)
-    synthesizer = registry().load(entry.qualified_name, **(options or {}))
+    if entry.method.trains is not Trains.NONE and weights is None:
+        name = entry.method.name
+        raise NotFitted(
+            f"{name} has to be fitted first: `ias-zoo fit {name} --data DIR --out WEIGHTS`, then --weights WEIGHTS"
+        )
+    synthesizer = registry().load(
+        entry.qualified_name, weights, revision=revision, base=base, device=device, dtype=dtype, **(options or {})
+    )
+    known: tuple[str, ...] = getattr(synthesizer, "defects", ())  # those a trained method was fitted on
+    for defect in defects:
+        if known and defect not in known:
+            raise OptionError(f"defect {defect!r}: these weights know {', '.join(known)}")
     source = open_data(data, white=white)
     normals = Normals(source)
     RequestMaker(entry.method, normals, seed=seed)  # refuses too few normals
@@ -139,17 +180,27 @@ def make_plan(
         method=entry.qualified_name,
         plugin_version=entry.plugin.version,
         options=dict(synthesizer_options(synthesizer)),
+        weights=_lasting(weights),
+        revision=getattr(synthesizer, "weights_revision", None) or revision,
+        base=_lasting(base),
+        device=device,
+        dtype=dtype,
         data=str(Path(data).expanduser().resolve()),
         white=white,
         normals=tuple(normals.ids),
         n=n,
         seed=seed,
-        defects=tuple(defects),
+        defects=tuple(defects or known),
         size=size,
         shard_size=shard_size,
         soft_labels=soft_labels,
         zoo_version=ias_zoo.__version__,
     )
+
+
+def _lasting(place: str | None) -> str | None:
+    """A folder's absolute path, so that the plan means the same from anywhere; repositories stay as they are."""
+    return str(Path(place).expanduser().resolve()) if place is not None and Path(place).expanduser().is_dir() else place
 
 
 def synthesizer_options(synthesizer: Any) -> dict[str, Any]:
@@ -169,7 +220,10 @@ def check_defect_name(name: str) -> None:
     """
     from ias_zoo.data.reader import NORMAL_NAMES
 
-    if not name or name in {".", ".."} or any(sign in name for sign in '/\\:*?"<>|\0') or name != name.strip():
+    plain = isinstance(name, str) and name.isprintable() and name == name.strip() and 0 < len(name.encode()) <= 100
+    if not plain or name.startswith(".") or name.endswith(".") or any(sign in name for sign in '/\\:*?"<>|'):
         raise OptionError(f"defect name {name!r}: expected a word that can name a folder")
+    if name.upper() in _WINDOWS:
+        raise OptionError(f"defect name {name!r}: Windows keeps that name for itself; choose another")
     if name.lower() in NORMAL_NAMES:
         raise OptionError(f"defect name {name!r} means a normal in every layout; choose another")

@@ -37,6 +37,7 @@ class Normal:
     region: Mask | None
     grey: bool
     digest: str
+    notes: tuple[str, ...] = ()
 
 
 class Normals:
@@ -53,6 +54,8 @@ class Normals:
     def __init__(self, source: NormalsLike, *, size: tuple[int, int] | None = None) -> None:
         if isinstance(source, str | os.PathLike):
             source = open_data(source)
+        if isinstance(source, np.ndarray) and source.ndim < 4:
+            raise DataError(f"normals is one array of shape {source.shape}; give a list of pictures")
         self._source: DataSet | None = None
         self._entries: Sequence[Any]
         if isinstance(source, DataSet):
@@ -69,8 +72,7 @@ class Normals:
         self._size = size
         self._cache = PictureCache(CACHE_BYTES, _weigh)
         if not self.ids:
-            where = f"{self._source.root}: " if self._source else ""
-            raise DataError(f"{where}no normals; expected pictures of good parts in train/good or normal/")
+            raise DataError(_no_normals(self._source))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -101,9 +103,10 @@ class Normals:
     def _decode(self, number: int) -> Normal:
         entry = self._entries[number]
         region: Mask | None = None
+        notes: tuple[str, ...] = ()
         if isinstance(entry, Item) and self._source is not None:
             picture = self._source.read(entry)
-            image, grey = picture.image, picture.grey
+            image, grey, notes = picture.image, picture.grey, picture.notes
             region = self._source.read_region(entry, image.shape)
         elif isinstance(entry, str | os.PathLike):
             picture = read_image(entry)
@@ -115,11 +118,12 @@ class Normals:
             image = resize_image(image, *self._size)
             region = None if region is None else resize_mask(region, *self._size)
         if region is not None and not region.any():
-            raise DataError(f"{self.ids[number]}: its region (foreground mask) is empty")
+            after = "" if self._size is None else f" after resizing to {self._size[0]}x{self._size[1]}"
+            raise DataError(f"{self.ids[number]}: its region (foreground mask) is empty{after}")
         for array in (image, region):
             if array is not None:
                 array.setflags(write=False)  # many samples share it
-        return Normal(self.ids[number], image, region, grey, digest)
+        return Normal(self.ids[number], image, region, grey, digest, notes)
 
 
 class RequestMaker:
@@ -188,6 +192,13 @@ class RequestMaker:
         rng = np.random.default_rng(seed_for(self.seed, index, "source"))
         other = int(rng.integers(len(self.normals) - 1))
         return self.normals.read(other + (other >= number))
+
+
+def _no_normals(source: DataSet | None) -> str:
+    if source is None:
+        return "no normals were given; expected at least one picture of a good part"
+    first = f"; {len(source.problems)} problems, the first: {source.problems[0]}" if source.problems else ""
+    return f"{source.root} (layout {source.layout}): no normals; expected pictures of good parts for training{first}"
 
 
 def _weigh(normal: Normal) -> int:

@@ -6,6 +6,8 @@ import contextlib
 import multiprocessing
 import os
 import shutil
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,16 +19,9 @@ from typing import Any
 
 from ias_zoo.errors import OptionError, RunError
 from ias_zoo.generation.engine import produce
+from ias_zoo.generation.folder import PARTIAL, RESUME, keep_apart, only_run_in, prepare_folder
 from ias_zoo.generation.plan import Plan
-from ias_zoo.generation.writer import (
-    PARTIAL,
-    ShardResult,
-    copy_normals,
-    missing_shards,
-    only_run_in,
-    prepare_folder,
-    write_shard,
-)
+from ias_zoo.generation.writer import ShardResult, copy_normals, missing_shards, write_shard
 
 BATCH = 8
 """Requests handed to a method at a time."""
@@ -41,12 +36,14 @@ class RunSummary:
     skipped: int = 0
     refusals: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    notes: set[str] = field(default_factory=set)
     seconds: float = 0.0
 
     def add(self, result: ShardResult) -> None:
         """Add a shard."""
         self.made += result.made
         self.failures += result.failures
+        self.notes |= result.notes
         for reason, count in result.refusals.items():
             self.refusals[reason] = self.refusals.get(reason, 0) + count
 
@@ -84,16 +81,19 @@ def run(
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise OptionError(f"workers={workers!r}: expected an integer >= 1")
     started = time.perf_counter()
+    keep_apart(folder, plan.open_data())
     with only_run_in(folder):
         prepare_folder(folder, plan, resume=resume, force=force)
         copy_normals(folder, plan)
         shards = missing_shards(folder, plan)
         summary = RunSummary(folder, skipped=plan.n - sum(len(plan.indices(shard)) for shard in shards))
         step(summary.skipped)
-        for shard, result in _results(plan, folder, shards, workers):
-            summary.add(result)
-            step(len(plan.indices(shard)))
-        shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+        try:
+            for shard, result in _results(plan, folder, shards, workers):
+                summary.add(result)
+                step(len(plan.indices(shard)))
+        finally:
+            shutil.rmtree(folder / PARTIAL, ignore_errors=True)
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -101,39 +101,43 @@ def run(
 def _results(plan: Plan, folder: Path, shards: list[int], workers: int) -> Iterator[tuple[int, ShardResult]]:
     workers = min(workers, len(shards))
     if workers <= 1:
+        synthesizer, maker = plan.load()
         with _one_core():
-            synthesizer, maker = plan.load()
             for shard in shards:
                 yield shard, run_shard(plan, shard, folder, synthesizer, maker)
         return
     context = multiprocessing.get_context("spawn")  # fork would copy the parent's threads and locks
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(plan, folder)) as pool:
-        futures = {pool.submit(_work, shard): shard for shard in shards}
+        with _deaf():  # workers inherit it: an interrupt is this process's to handle
+            futures = {pool.submit(_work, shard): shard for shard in shards}
         try:
             for future in as_completed(futures):
                 yield futures.pop(future), future.result()
         except BrokenProcessPool as error:
-            raise RunError(
-                "a worker process died (out of memory?); finished shards are kept, --resume continues the run"
-            ) from error
+            raise RunError(f"a worker process died (out of memory?){RESUME}") from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextlib.contextmanager
 def _one_core() -> Iterator[None]:
-    """Keep OpenCV to one thread: a worker takes one core, and more workers are the way to use more.
+    """Keep OpenCV and torch to one thread: a worker takes one core, and more workers are the way to use more.
 
-    Its own threads gain 5 % on a picture of usual size and cost 20 % of a second core.
+    OpenCV's own threads gain 5 % on a picture of usual size and cost 20 % of a second core.
     """
     import cv2
 
-    threads = cv2.getNumThreads()
+    threads, torch = cv2.getNumThreads(), sys.modules.get("torch")
+    torch_threads = torch.get_num_threads() if torch else 1
     cv2.setNumThreads(1)
+    if torch:
+        torch.set_num_threads(1)
     try:
         yield
     finally:
         cv2.setNumThreads(threads)
+        if torch:
+            torch.set_num_threads(torch_threads)
 
 
 _worker: tuple[Plan, Path, Any, Any] | None = None  # what a worker process loads once
@@ -146,6 +150,21 @@ def _start_worker(plan: Plan, folder: Path) -> None:
     cv2.setNumThreads(1)  # as _one_core
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _worker = (plan, folder, *plan.load())
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore interrupts for a moment, where this thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, kept)
 
 
 def _die_with_parent() -> None:

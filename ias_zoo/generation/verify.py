@@ -9,8 +9,10 @@ from typing import Any
 from ias_zoo.data.images import encode_png, read_image, read_mask, sha256
 from ias_zoo.errors import DataError, RunError
 from ias_zoo.generation.engine import produce
+from ias_zoo.generation.folder import strangers, written_normals
 from ias_zoo.generation.plan import Plan
-from ias_zoo.generation.writer import missing_shards, provenance_path, read_provenance
+from ias_zoo.generation.provenance import provenance_path, read_provenance, read_shard, shard_files
+from ias_zoo.generation.writer import missing_shards
 
 
 @dataclass
@@ -35,21 +37,27 @@ def verify(folder: Path) -> VerifyReport:
         f"{provenance_path(folder, shard).name}: not finished; run the same command with --resume"
         for shard in missing_shards(folder, plan)
     ]
-    known: set[str] = set()
-    for line in read_provenance(folder):
-        if "error" in line:
-            report.problems.append(f"image {line.get('index')}: {line['error']}")
-            continue
-        report.images += 1
-        for kind, digest in line["sha256"].items():
-            known.add(line[kind])
-            report.problems += _check_file(folder, line[kind], digest)
-        report.problems += _check_pair(folder, line)
-    for part in ("test", "ground_truth", "label_map"):
-        for path in sorted((folder / part).rglob("*")):
-            name = path.relative_to(folder).as_posix()
-            if path.is_file() and name not in known:
-                report.problems.append(f"{name}: not in the provenance")
+    seen: set[int] = set()
+    for shard, path in shard_files(folder):
+        wanted = set(plan.indices(shard)) if shard < plan.shards else set()
+        for line in read_shard(path):
+            index = line["index"] if "error" in line else line["recipe"]["run"]["index"]
+            if index not in wanted or index in seen:
+                report.problems.append(f"{path.name}: image {index} does not belong there")
+                continue
+            seen.add(index)
+            if "error" in line:
+                report.problems.append(f"image {index}: {line['error']}")
+                continue
+            report.images += 1
+            for kind, digest in line["sha256"].items():
+                report.problems += _check_file(folder, line[kind], digest)
+            report.problems += _check_pair(folder, line)
+        lost = sorted(wanted - seen)
+        report.problems += [f"{path.name}: image {index} is missing" for index in lost]
+    for name, row in written_normals(folder).items():
+        report.problems += _check_file(folder, f"train/good/{name}", row["written"])
+    report.problems += [f"{name}: not in the provenance" for name in strangers(folder, plan)]
     return report
 
 
@@ -101,7 +109,7 @@ def replay(folder: Path, image: str) -> Replay:
     normal_id = line["recipe"]["request"]["normal_id"]
     if normal_id is not None and maker.normals is not None:
         normal = maker.normals.read(maker.normals.index(normal_id))
-        if normal.digest != run["normal_pixels"]:
+        if normal.digest != run.get("normal_pixels"):
             raise RunError(f"{normal_id} in {plan.data} has changed since {line['image']} was made from it")
     outcome = next(iter(produce(synthesizer, maker, [run["index"]])))
     if outcome.sample is None:
@@ -114,12 +122,15 @@ def replay(folder: Path, image: str) -> Replay:
 
 
 def _find(folder: Path, image: str) -> dict[str, Any]:
-    wanted = Path(image)
+    wanted, count = Path(image), 0
     for line in read_provenance(folder):
         if "error" in line:
             continue
+        count += 1
         name = Path(line["image"])
-        number = str(line["recipe"]["run"]["index"])
-        if image == number or (wanted.name == name.name and (len(wanted.parts) == 1 or image.endswith(line["image"]))):
+        number = line["recipe"]["run"]["index"]
+        if image in (str(number), name.stem) or (image.isdigit() and int(image) == number):
             return line
-    raise RunError(f"{folder}: no image {image!r}; give a name like test/<defect>/000042.png or its number")
+        if wanted.name == name.name and (len(wanted.parts) == 1 or image.endswith(line["image"])):
+            return line
+    raise RunError(f"{folder}: no image {image!r} among its {count}; give its number, or a name like 000042.png")

@@ -3,18 +3,18 @@
 ::
 
     OUT/plan.json                            what decides the pictures
-    OUT/train/good/...                       the normals, copied
+    OUT/train/good/...                       the normals
     OUT/test/<defect>/000042.png             H x W (grey normals) or H x W x 3
     OUT/ground_truth/<defect>/000042_mask.png
     OUT/label_map/<defect>/000042.tiff       float32, with soft labels only
     OUT/provenance/shard-00000.jsonl         a line an image: how it was made, and the hash of every file
+    OUT/provenance/normals.json              the normals' hashes
 
 A shard's files are written to a temporary folder and renamed, its provenance last: a shard with provenance is whole.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -23,67 +23,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
-
-from ias_zoo.data import Item
-from ias_zoo.data.images import encode_png, read_image, resize_image, sha256, to_grey, write_whole
+from ias_zoo.data import DataSet, Item
+from ias_zoo.data.images import encode_png, resize_image, sha256, to_grey, write_whole
 from ias_zoo.errors import DataError, RunError
-from ias_zoo.generation.plan import PLAN_FILE, Plan, check_defect_name
+from ias_zoo.generation.folder import PARTIAL, RESUME, disk_errors, written_normals
+from ias_zoo.generation.plan import Plan, check_defect_name
+from ias_zoo.generation.provenance import NORMALS, PROVENANCE, provenance_path, read_shard
 
 if TYPE_CHECKING:
     from ias_zoo.generation.engine import Outcome
 
-PROVENANCE = "provenance"
-PARTIAL = ".partial"
-_OWN = ("train", "test", "ground_truth", "label_map", PROVENANCE, PARTIAL)
-LOCK = ".lock"
-_OWN_FILES = (PLAN_FILE, "contact_sheet.png")
-
 
 @dataclass
 class ShardResult:
-    """What a shard came to: how many images were made, why tries were refused, what failed."""
+    """What a shard came to: how many images were made, why tries were refused, what failed, what is to be known."""
 
     made: int = 0
     refusals: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
-
-
-def prepare_folder(folder: Path, plan: Plan, *, resume: bool, force: bool) -> None:
-    """Make the output folder ready: new, continued, or emptied of an earlier run.
-
-    Raises
-    ------
-    RunError
-        If it holds something else, or another run than the one to resume, or cannot be written.
-    """
-    with disk_errors(folder):
-        if any(path.name != LOCK for path in folder.iterdir()):
-            _take_over(folder, plan, resume=resume, force=force)
-        shutil.rmtree(folder / PARTIAL, ignore_errors=True)  # what a killed run left behind
-        if not (folder / PLAN_FILE).exists():
-            write_whole(folder / PLAN_FILE, plan.to_json().encode())
-
-
-def _take_over(folder: Path, plan: Plan, *, resume: bool, force: bool) -> None:
-    if not (folder / PLAN_FILE).exists():
-        raise RunError(f"{folder} is not empty and was not made by this command; give a new folder")
-    if resume and not force:
-        different = plan.differences(Plan.read(folder))
-        if different:
-            raise RunError(f"{folder} holds another run, it differs in: {', '.join(different)}; give a new folder")
-        return
-    if not force:
-        raise RunError(f"{folder} holds a run already; --resume continues it, --force starts it over")
-    for name in (PLAN_FILE, *_OWN, *_OWN_FILES):  # the plan first: what is left behind is then no run
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    left = sorted(path.name for path in folder.iterdir() if path.name != LOCK)
-    if left:
-        raise RunError(f"{folder} also holds what no run made: {', '.join(left[:5])}; move it away")
+    notes: set[str] = field(default_factory=set)
 
 
 def missing_shards(folder: Path, plan: Plan) -> list[int]:
@@ -91,32 +49,8 @@ def missing_shards(folder: Path, plan: Plan) -> list[int]:
     return [
         shard
         for shard in range(plan.shards)
-        if not (path := provenance_path(folder, shard)).exists() or '\n{"error"' in f"\n{path.read_text('utf-8')}"
+        if not (path := provenance_path(folder, shard)).exists() or any("error" in row for row in read_shard(path))
     ]
-
-
-def provenance_path(folder: Path, shard: int) -> Path:
-    """Where a shard's provenance is."""
-    return folder / PROVENANCE / f"shard-{shard:05d}.jsonl"
-
-
-def read_provenance(folder: Path) -> Iterator[dict[str, Any]]:
-    """Every provenance line of a run, in order of the images.
-
-    Raises
-    ------
-    RunError
-        If a line is no JSON object.
-    """
-    for path in sorted((folder / PROVENANCE).glob("shard-*.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise RunError(f"{path}, line {number}: not JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise RunError(f"{path}, line {number}: expected an object")
-            yield row
 
 
 def write_shard(folder: Path, shard: int, outcomes: Iterable[Outcome], *, soft_labels: bool) -> ShardResult:
@@ -129,13 +63,13 @@ def write_shard(folder: Path, shard: int, outcomes: Iterable[Outcome], *, soft_l
     """
     partial = folder / PARTIAL / f"shard-{shard:05d}-{os.getpid()}"
     result = ShardResult()
-    with disk_errors(folder):
+    with disk_errors(folder, RESUME):
         try:
             partial.mkdir(parents=True)
             lines, files = [], []
             for outcome in outcomes:
                 line, written = _write_outcome(partial, outcome, result, soft_labels=soft_labels)
-                lines.append(json.dumps(line))
+                lines.append(json.dumps(line, allow_nan=False))
                 files += written
             for name in files:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -153,6 +87,8 @@ def _write_outcome(
 ) -> tuple[dict[str, Any], list[str]]:
     for reason in outcome.refusals:
         result.refusals[reason] = result.refusals.get(reason, 0) + 1
+    if outcome.normal is not None:
+        result.notes |= {f"{outcome.normal.id}: {note}" for note in outcome.normal.notes}
     sample = outcome.sample
     if sample is None:
         result.failures.append(f"image {outcome.index}: {outcome.error}")
@@ -186,78 +122,63 @@ def _encode_tiff(label_map: Any) -> bytes:
 
 
 def copy_normals(folder: Path, plan: Plan) -> None:
-    """Put the normals into ``train/good``: the same bytes, or PNG when the run resizes.
+    """Put the normals into ``train/good``, as the samples see them, and record their hashes.
 
-    A normal that cannot be read is left out; the images that were to be made from it report it.
+    A file that every program shows alike (8 bits, grey or RGB, upright) is copied as it is. Anything else, and every
+    picture of a run that resizes, is written as PNG: train and test pictures must differ by the defect alone. A
+    normal that cannot be read is left out; the images that were to be made from it report it.
 
     Raises
     ------
     RunError
-        If the disk refuses.
+        If the disk refuses, or a normal or its region has changed since the run began.
     """
     good = folder / "train" / "good"
-    with disk_errors(folder):
+    known = written_normals(folder)
+    record: dict[str, dict[str, str]] = {}
+    with disk_errors(folder, RESUME):
         good.mkdir(parents=True, exist_ok=True)
-        for item, name in _names_in_good(plan):
-            target = good / name
-            if target.exists():
-                continue
+        data = plan.open_data()
+        for item, name in _names_in_good(data, plan):
             try:
-                picture = read_image(item.path, white=plan.white)
-            except DataError:
+                original = item.path.read_bytes()
+                region = item.region.read_bytes() if item.region else b""
+            except OSError:
                 continue
-            if plan.size is None:
-                write_whole(target, item.path.read_bytes())
+            source = {"source": sha256(original), "region": sha256(region) if region else ""}
+            written = _as_seen(data, item, plan, original)
+            if written is None:
                 continue
-            image = resize_image(picture.image, *plan.size)
-            write_whole(target, encode_png(to_grey(image) if picture.grey else image))
+            name = name if written is original else f"{name}.png".replace(f"{item.path.suffix}.png", ".png")
+            if name in known and {key: known[name].get(key) for key in source} != source:
+                raise RunError(f"{item.id} has changed since this run began; restore it, or start a new run")
+            record[name] = {"id": item.id, **source, "written": sha256(written)}
+            if not (good / name).exists() or name not in known:
+                write_whole(good / name, written)
+        (folder / PROVENANCE).mkdir(exist_ok=True)
+        write_whole(
+            folder / PROVENANCE / NORMALS, (json.dumps({**known, **record}, indent=1, sort_keys=True) + "\n").encode()
+        )
 
 
-def _names_in_good(plan: Plan) -> Iterator[tuple[Item, str]]:
+def _as_seen(data: DataSet, item: Item, plan: Plan, original: bytes) -> bytes | None:
+    """The bytes for ``train/good``: the file's own where it is plain, else PNG; None where it cannot be read."""
+    try:
+        picture = data.read(item)
+    except DataError:
+        return None
+    if plan.size is None and picture.plain:
+        return original
+    image = picture.image if plan.size is None else resize_image(picture.image, *plan.size)
+    return encode_png(to_grey(image) if picture.grey else image)
+
+
+def _names_in_good(data: DataSet, plan: Plan) -> Iterator[tuple[Item, str]]:
     """Each normal with a file name of its own: ``train/good/a.png`` is ``a.png``, where that is taken its whole id."""
     taken: set[str] = set()
-    for item in plan.open_data().normals:
-        name = item.path.name if plan.size is None else f"{item.path.stem}.png"
-        if name in taken:
-            name = item.id.replace("/", "__") + ("" if plan.size is None else ".png")
-        taken.add(name)
+    for item in data.normals:
+        name = item.path.name
+        if item.path.stem in taken:  # also a.jpg beside a.png: either may be written as a.png
+            name = item.id.replace("/", "__") if "/" in item.id else name.replace(".", "_") + item.path.suffix
+        taken.add(Path(name).stem)
         yield item, name
-
-
-@contextlib.contextmanager
-def only_run_in(folder: Path) -> Iterator[None]:
-    """Make the folder if need be and hold it for this run.
-
-    The operating system lets go of it when the process dies, however it dies.
-
-    Raises
-    ------
-    RunError
-        If another process is at work in it.
-    """
-    lock = filelock.FileLock(folder / LOCK)
-    with disk_errors(folder):
-        if folder.exists() and not folder.is_dir():
-            raise RunError(f"{folder} is a file; give a folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise RunError(f"{folder}: another process is writing here; wait for it, or give another folder") from None
-    try:
-        yield
-    finally:
-        (folder / LOCK).unlink(missing_ok=True)
-        lock.release()
-
-
-@contextlib.contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn what the operating system says about a folder into one line for people."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or folder
-        raise RunError(
-            f"{where}: {error.strerror or error}; finished shards are kept, --resume continues the run"
-        ) from error

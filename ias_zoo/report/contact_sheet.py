@@ -13,9 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ias_zoo.data.images import encode_png, read_image, read_mask, write_whole
 from ias_zoo.errors import DataError, RunError
+from ias_zoo.generation.folder import SHEET, disk_errors
 from ias_zoo.generation.plan import Plan
+from ias_zoo.generation.provenance import read_provenance
 from ias_zoo.generation.requests import Normals
-from ias_zoo.generation.writer import disk_errors, read_provenance
 
 if TYPE_CHECKING:
     from ias_zoo.synthesizer import RGB, Mask
@@ -89,7 +90,7 @@ def sheet_of_run(folder: Path, *, count: int = 12) -> Path | None:
     if not rows:
         return None
     heading = f"{plan.method}   {len(rows)} of {plan.n}   seed {plan.seed}   {plan.data}"
-    target = folder / "contact_sheet.png"
+    target = folder / SHEET
     with disk_errors(folder):
         write_whole(target, encode_png(draw_sheet(rows, heading)))
     return target

@@ -18,6 +18,7 @@ import numpy as np
 
 from ias_zoo.errors import IasZooError, OptionError, RequestError
 from ias_zoo.generation.engine import produce
+from ias_zoo.generation.plan import check_defect_name
 from ias_zoo.generation.requests import Normals, RequestMaker
 from ias_zoo.method import Fidelity, Input, Method, Produces
 from ias_zoo.options import options_to_json
@@ -236,7 +237,7 @@ def two_threads(subject: Subject) -> None:
 def recipe_is_json(subject: Subject) -> None:
     """The recipe is JSON and holds method, plugin and version, options, request and the drawn parameters."""
     sample = _one(subject.load(), subject.request(9))
-    recipe = json.loads(json.dumps(sample.recipe))
+    recipe = json.loads(json.dumps(sample.recipe, allow_nan=False))
     for key in ("method", "plugin", "options", "weights", "base", "request", "drawn"):
         assert key in recipe, f"the recipe lacks {key!r}"
     assert recipe["method"] == subject.method.name, f"the recipe names the method {recipe['method']!r}"
@@ -307,6 +308,7 @@ def _well_formed(sample: Sample) -> None:
     assert image.shape[2] == 3, f"the image has shape {image.shape}, expected H x W x 3"
     assert mask.dtype == np.bool_, f"the mask is {mask.dtype}, expected bool"
     assert mask.shape == image.shape[:2], f"the mask is {mask.shape}, its image {image.shape}"
+    check_defect_name(sample.defect)
     if labels is not None:
         assert labels.dtype == np.float32, f"the label map is {labels.dtype}, expected float32"
         assert labels.shape == mask.shape, f"the label map is {labels.shape}, its mask {mask.shape}"
