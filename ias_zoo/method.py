@@ -8,8 +8,8 @@ so that a listing stays instant.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -182,6 +182,9 @@ class Method:
         What a sample cannot be made without, and what is used when it is there.
     exact_mask:
         True when every pixel outside a sample's mask equals the normal's, bit for bit.
+    quick:
+        For methods that train: options with which a fit on the smallest base takes about a minute on a CPU. The demo
+        uses them.
     requires, install:
         Top-level modules that the implementation imports beyond the zoo's own, and the command that installs them.
     plugin_api:
@@ -212,6 +215,7 @@ class Method:
     licences: Licences = Licences()
     cost: Cost | None = None
     exact_mask: bool = False
+    quick: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
     install: str | None = None
     plugin_api: int = PLUGIN_API
@@ -227,21 +231,21 @@ class Method:
             "aliases": tuple(self.aliases),
             "requires": tuple(self.requires),
         }
-        for field, value in coerced.items():
-            object.__setattr__(self, field, value)  # the dataclass is frozen; this is its constructor
+        for name, value in coerced.items():
+            object.__setattr__(self, name, value)  # the dataclass is frozen; this is its constructor
         for name in (self.name, *self.aliases):
             if not _NAME.match(name):
                 raise ValueError(f"method name {name!r}: expected lower-case letters, digits and '_', a letter first")
-        for field in ("implementation", "options"):
-            if not _TARGET.match(getattr(self, field)):
-                raise ValueError(f"{self.name}.{field} is {getattr(self, field)!r}: expected 'package.module:Class'")
+        for attribute in ("implementation", "options"):
+            if not _TARGET.match(target := getattr(self, attribute)):
+                raise ValueError(f"{self.name}.{attribute} is {target!r}: expected 'package.module:Class'")
         if type(self.plugin_api) is not int:
             raise ValueError(f"{self.name}.plugin_api is {self.plugin_api!r}: expected an integer")
         if self.base is not None and not re.fullmatch(r"[0-9a-f]{40}", self.base.revision):
             raise ValueError(f"{self.name}.base.revision is {self.base.revision!r}: expected a 40-digit commit hash")
-        for field in ("title", "summary", "fidelity_note"):
-            if not getattr(self, field).strip():
-                raise ValueError(f"{self.name}.{field} is empty")
+        for attribute in ("title", "summary", "fidelity_note"):
+            if not getattr(self, attribute).strip():
+                raise ValueError(f"{self.name}.{attribute} is empty")
 
     @property
     def paradigm(self) -> Paradigm:
@@ -263,9 +267,11 @@ def _inputs(values: Iterable[Input | str]) -> frozenset[Input]:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, frozenset):
         return sorted(_plain(item) for item in value)
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return dict(value)
     return value.value if isinstance(value, StrEnum) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -73,3 +74,77 @@ def _write(path: Path, array: np.ndarray) -> Path:
     assert done
     path.write_bytes(data.tobytes())
     return path
+
+
+@pytest.fixture(scope="session")
+def random_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Stable-Diffusion-architecture model with random weights, 64-pixel pictures, in diffusers' format."""
+    return make_base(tmp_path_factory.mktemp("base"))
+
+
+def make_base(folder: Path, *, width: int = 32) -> Path:
+    """Write a random model: the architecture is Stable Diffusion 1.x's, only smaller."""
+    import torch
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from tokenizers import pre_tokenizers
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary, merges = [*letters, *(letter + "</w>" for letter in letters)], []
+    for word in ("object", "defect", "with", "photo"):
+        left, *rest = [*word[:-1], word[-1] + "</w>"]
+        for right in rest:
+            if f"{left} {right}" not in merges:
+                merges.append(f"{left} {right}")
+            left += right
+            if left not in vocabulary:
+                vocabulary.append(left)
+    vocabulary += ["<|startoftext|>", "<|endoftext|>"]
+    (folder / "tokenizer").mkdir(parents=True)
+    words = {word: number for number, word in enumerate(vocabulary)}
+    (folder / "tokenizer/vocab.json").write_text(json.dumps(words))
+    (folder / "tokenizer/merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
+    tokenizer = CLIPTokenizer(
+        str(folder / "tokenizer/vocab.json"), str(folder / "tokenizer/merges.txt"), model_max_length=77
+    )
+    tokenizer.save_pretrained(folder / "tokenizer")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        text = CLIPTextConfig(
+            vocab_size=len(words),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=77,
+            bos_token_id=len(words) - 2,
+            eos_token_id=len(words) - 1,
+        )
+        CLIPTextModel(text).save_pretrained(folder / "text_encoder")
+        UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(width, width, 2 * width, 2 * width),
+            layers_per_block=2,
+            cross_attention_dim=32,
+            attention_head_dim=4,
+            norm_num_groups=8,
+        ).save_pretrained(folder / "unet")
+        AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(8, 16, 16, 16),
+            norm_num_groups=4,
+            sample_size=64,
+        ).save_pretrained(folder / "vae")
+    DDPMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
+    ).save_pretrained(folder / "scheduler")
+    parts = {
+        "vae": ["diffusers", "AutoencoderKL"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "scheduler": ["diffusers", "DDPMScheduler"],
+    }
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **parts}))
+    return folder

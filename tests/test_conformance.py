@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ias_zoo.method import Trains
@@ -21,3 +23,33 @@ METHODS = [
 )
 def test_builtin(name: str, check: Check) -> None:
     check.run(Subject(name))
+
+
+SMALL = {"seas": {"steps": 2, "mask_steps": 2, "sampling_steps": 4, "rank": 2, "mask_channels": (16, 16)}}
+"""What makes a trained method's fit take seconds."""
+
+TRAINED = [
+    entry.method.name
+    for entry in registry().entries()
+    if entry.plugin.distribution == "ias-zoo" and entry.method.trains is not Trains.NONE
+]
+
+
+@pytest.fixture(scope="module")
+def trained(random_base: Path) -> dict[str, Subject]:
+    return {name: Subject(name, SMALL[name], str(random_base)) for name in TRAINED}
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [pytest.param(name, check, id=f"{name}-{check.name}") for name in TRAINED for check in checks_for(Subject(name))],
+)
+def test_trained(name: str, check: Check, trained: dict[str, Subject]) -> None:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        check.run(trained[name])
+    finally:
+        torch.set_num_threads(threads)

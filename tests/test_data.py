@@ -294,3 +294,17 @@ def test_more_wrong_input_in_words(tmp_path: Path, write_picture: Write) -> None
     (tmp_path / "sub/a.gif").write_bytes(b"")
     with pytest.raises(DataError, match="holds 1 .gif and folders x"):
         open_data(tmp_path / "sub")
+
+
+def test_drawn_shots_have_exact_masks(tmp_path: Path) -> None:
+    from ias_zoo.data.sample import write_shots
+
+    data = open_data(write_shots(tmp_path, count=3))
+    assert check_data(data).usable
+    assert data.defects == ("hole", "scratch")
+    for item in data.shots:
+        image = data.read(item).image
+        mask = data.read_mask(item, image.shape)
+        assert mask is not None
+        assert 0.0005 < mask.mean() < 0.03
+        assert abs(image[mask].mean() - np.median(image[~mask])) > 5

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from ias_zoo.method import Trains
 from ias_zoo.options import describe_options
 from ias_zoo.registry import registry
 
@@ -88,14 +89,15 @@ def test_cards_fit_the_records(entry: object) -> None:
     if method.paper and method.paper.arxiv:
         assert method.paper.arxiv in card
     assert method.licences.code in card
-    assert f"images/{method.name}.png" in card
-    assert (ROOT / "model_cards/images" / f"{method.name}.png").is_file()
+    if method.trains is Trains.NONE:  # what a trained method makes depends on its base; such a card may show none
+        assert f"images/{method.name}.png" in card
+        assert (ROOT / "model_cards/images" / f"{method.name}.png").is_file()
     assert method.cost is not None, "cost is not measured"
 
 
 def test_no_path_of_a_development_machine_is_named() -> None:
     names = ["/work/", "/tmp/", ".library"]
-    parts = ("ias_zoo", "plugins", "docs", "model_cards", "examples", "tools")
+    parts = ("ias_zoo", "plugins", "docs", "model_cards", "examples", "tools", "benchmarks", "training_scripts")
     for path in (path for part in parts for path in (ROOT / part).rglob("*")):
         if path.suffix in {".py", ".md", ".json", ".toml"}:
             text = path.read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ias_zoo.cli import catalogue, datasets, demo, generation
+from ias_zoo.cli import catalogue, datasets, demo, generation, training, weights
 
 app = typer.Typer(
     help="A model zoo for industrial anomaly synthesis: defect images with masks. --debug shows an error's traceback.",
@@ -43,6 +43,9 @@ app.command("info")(catalogue.info)
 app.command("plugins")(catalogue.plugins)
 app.command("check-data")(datasets.check)
 app.command("generate")(generation.generate)
+app.command("fit")(training.fit)
 app.command("verify")(generation.verify)
 app.command("replay")(generation.replay)
+app.command("push")(weights.push)
+app.command("pull")(weights.pull)
 app.command("demo")(demo.demo)

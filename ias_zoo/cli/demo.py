@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ias_zoo.cli.console import progress
 from ias_zoo.errors import PluginError, RunError
+
+if TYPE_CHECKING:
+    from ias_zoo.registry import Entry
 
 _EACH = 6
 _SHOWN = 2
@@ -21,7 +24,10 @@ def demo(
     ),
     seed: Annotated[int, typer.Option(help="The run's seed.")] = 0,
 ) -> None:
-    """Make a small data set with every method that needs no training, and a contact sheet to look at."""
+    """Make a small data set with every method there is, and a contact sheet to look at.
+
+    Methods that learn are fine-tuned on a few drawn defects first, which takes minutes on a CPU.
+    """
     from ias_zoo.data.images import encode_png, write_whole
     from ias_zoo.data.sample import write_sample
     from ias_zoo.generation.folder import disk_errors
@@ -32,11 +38,10 @@ def demo(
     from ias_zoo.registry import State, registry
     from ias_zoo.report.contact_sheet import draw_sheet, rows_of_run
 
-    entries = [
-        entry
-        for entry in registry().entries()
-        if entry.state is State.READY and entry.method.trains is Trains.NONE and entry.method.produces is Produces.IMAGE
-    ]
+    ready = [entry for entry in registry().entries() if entry.state is State.READY]
+    makers = [entry for entry in ready if entry.method.produces is Produces.IMAGE]
+    entries = [entry for entry in makers if entry.method.trains is Trains.NONE]
+    learners = [entry for entry in makers if entry.method.trains is not Trains.NONE and entry.method.quick]
     if not entries:
         raise PluginError("no method without training is installed; see `ias-zoo plugins`")
     marker = out / _MARKER
@@ -61,9 +66,36 @@ def demo(
                 )
                 made += summary.made + summary.skipped
                 rows += rows_of_run(folder, _SHOWN, prefix=f"{entry.method.name}: ")
+    for entry in learners:
+        made += _learn(entry, out, seed)
+        rows += rows_of_run(out / entry.method.name / "pairs", 2 * _SHOWN, prefix=f"{entry.method.name}: ")
     sheet = out / "contact_sheet.png"
     with disk_errors(out):
         write_whole(sheet, encode_png(draw_sheet(rows, "ias-zoo demo: normal, synthetic defect, mask, overlay")))
-    print(f"{made} images with masks: {len(entries)} methods, {len(products)} products; in {out}")
+    print(f"{made} images with masks: {len(entries) + len(learners)} methods; in {out}")
+    if not learners:
+        print("methods that learn from a few defects need: pip install 'ias-zoo[diffusion]'")
     print(f"look at {sheet}")
     print(f"then on your own good parts: ias-zoo generate {entries[0].method.name} --data FOLDER --out NEW_FOLDER")
+
+
+def _learn(entry: Entry, out: Path, seed: int) -> int:
+    """Fine-tune on drawn scratches and holes, with the embedded base and few steps; gives how many pairs it made."""
+    from ias_zoo.cli.console import training_progress
+    from ias_zoo.data.sample import write_shots
+    from ias_zoo.diffusion.fetch import TINY
+    from ias_zoo.generation.plan import make_plan
+    from ias_zoo.generation.run import run
+    from ias_zoo.registry import registry
+
+    folder = out / entry.method.name
+    shots, weights = write_shots(out / "shots"), folder / "weights"
+    if not weights.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        method = registry().load(entry.qualified_name, base=TINY, **entry.method.quick)
+        with training_progress() as step:
+            method.fit(shots, count=8, out=weights, resume=True, seed=seed, step=step)
+    plan = make_plan(entry.qualified_name, shots, 2 * _EACH, seed=seed, weights=str(weights))
+    with progress(entry.method.name, plan.n) as done:
+        summary = run(plan, folder / "pairs", workers=2, resume=True, step=done)
+    return summary.made + summary.skipped

@@ -130,7 +130,7 @@ def _open_manifest(manifest: Path, white: int | None) -> DataSet:
         path = manifest.parent / name
         if not path.is_file():  # written on Windows?
             path = manifest.parent / (name := name.replace("\\", "/"))
-        item_id = Path(name).as_posix()
+        item_id = _portable(name)
         if not path.is_file():
             problems.append(Problem(where, f"no such picture: {name}"))
             continue
@@ -174,6 +174,12 @@ def _rows(manifest: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
             yield line, {str(key): str(value or "") for key, value in row.items()}
     else:
         raise DataError(f"{manifest}: a manifest ends in .csv or .jsonl")
+
+
+def _portable(name: str) -> str:
+    """An id that is the same on every machine: of an absolute path, the end."""
+    path = Path(name)
+    return "/".join(path.parts[-3:]) if path.is_absolute() else path.as_posix()
 
 
 def _named(manifest: Path, where: str, row: Mapping[str, str], key: str, problems: list[Problem]) -> Path | None:

@@ -44,6 +44,52 @@ def write_sample(folder: Path, *, count: int = 8) -> list[Path]:
     return folders
 
 
+def write_shots(folder: Path, *, count: int = 8) -> Path:
+    """Write the plate with drawn defects beside its normals: ``count`` scratches and as many holes, with masks."""
+    product = folder / "plate_with_defects"
+    rng = np.random.default_rng([2502, 90])
+    for index in range(count):
+        _save(product / "normal" / f"{index:02d}.png", plate(rng)[0])
+        for name, draw in (("scratch", _scratch), ("hole", _hole)):
+            picture, mask = draw(plate(rng)[0], rng)
+            _save(product / "defect" / name / f"{index:02d}.png", picture)
+            _save(product / "masks" / name / f"{index:02d}.png", mask)
+    return product
+
+
+def _save(path: Path, array: np.ndarray[Any, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, encode_png(array))
+
+
+def _scratch(surface: Any, rng: np.random.Generator) -> tuple[Any, Mask]:
+    """A bright, slightly bent line of 2 to 4 pixels with a dark edge."""
+    start, angle = rng.uniform(60, SIZE - 60, size=2), rng.uniform(0, 2 * np.pi)
+    along = np.linspace(-0.5, 0.5, 24)[:, None] * rng.uniform(70, 130)
+    bend = np.square(along / 60) * rng.uniform(-12, 12)
+    points = start + along * [np.cos(angle), np.sin(angle)] + bend * [-np.sin(angle), np.cos(angle)]
+    width = int(rng.integers(2, 5))
+    layer = [np.zeros((SIZE, SIZE), np.uint8) for _ in range(2)]
+    for canvas, extra in zip(layer, (0, 2), strict=True):
+        cv2.polylines(canvas, [np.rint(points).astype(np.int32)], False, 255, width + extra)
+    edge, core = layer[1] > 0, layer[0] > 0
+    picture = surface.astype(np.float32)
+    picture[edge] -= 50
+    picture[core] = 0.3 * picture[core] + 175
+    return np.clip(picture, 0, 255).astype(np.uint8), edge
+
+
+def _hole(surface: Any, rng: np.random.Generator) -> tuple[Any, Mask]:
+    """A dark pit with a lit rim, 8 to 20 pixels wide."""
+    y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    centre, axes = rng.uniform(40, SIZE - 40, size=2), rng.uniform(4, 10, size=2)
+    radius = np.hypot((y - centre[0]) / axes[0], (x - centre[1]) / axes[1])
+    picture = surface.astype(np.float32)
+    picture = np.where(radius < 1.25, picture + 45 * (y > centre[0]) - 20, picture)
+    picture = np.where(radius < 1, 28 + 12 * radius + rng.normal(0, 3, (SIZE, SIZE)), picture)
+    return np.clip(picture, 0, 255).astype(np.uint8), np.asarray(radius < 1.25)
+
+
 def plate(rng: np.random.Generator) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], None]:
     """A brushed metal plate: streaks along the rows under uneven light; H x W uint8."""
     streaks = sum(

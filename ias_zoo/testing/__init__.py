@@ -30,7 +30,7 @@ def checks_for(subject: Subject) -> list[Check]:
 
 
 def conformance(
-    name: str, *, expected_failures: Mapping[str, str] | None = None, **options: Any
+    name: str, *, base: str | None = None, expected_failures: Mapping[str, str] | None = None, **options: Any
 ) -> Callable[[Check], None]:
     """Make a pytest test function that runs every check that applies to the method ``name``.
 
@@ -38,6 +38,8 @@ def conformance(
     ----------
     name:
         The method's name, as ``ias_zoo.load`` takes it; its plugin must be installed.
+    base:
+        A small model to start from, for methods that train; they are fitted on a toy set.
     expected_failures:
         Check name to reason; strict: such a check must fail.
     **options:
@@ -50,7 +52,7 @@ def conformance(
     """
     import pytest
 
-    subject = Subject(name, options)
+    subject = Subject(name, options, base)
     expected = dict(expected_failures or {})
     checks = checks_for(subject)
     unknown = set(expected) - {check.name for check in checks}

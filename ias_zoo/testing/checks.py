@@ -9,21 +9,24 @@ import pickle
 import random
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ias_zoo.errors import IasZooError, OptionError, RequestError
+from ias_zoo.errors import IasZooError, NotFitted, OptionError, RequestError
 from ias_zoo.generation.engine import produce
 from ias_zoo.generation.plan import check_defect_name
 from ias_zoo.generation.requests import Normals, RequestMaker
-from ias_zoo.method import Fidelity, Input, Method, Produces
+from ias_zoo.hub import read_weights
+from ias_zoo.method import Fidelity, Input, Method, Produces, Trains
 from ias_zoo.options import options_to_json
 from ias_zoo.registry import registry
-from ias_zoo.testing.subject import SHAPE, Subject, disc, picture, same
+from ias_zoo.testing.subject import DEFECT, SHAPE, Subject, disc, picture, same, toy_set
 
 if TYPE_CHECKING:
     from ias_zoo.synthesizer import Request, Sample
@@ -200,9 +203,9 @@ def any_pixel_format(subject: Subject) -> None:
     }
     synthesizer = subject.load()
     for kind, arrays in kinds.items():
-        if not set(subject.method.needs) <= {Input.NORMALS, Input.SOURCE}:
+        if not set(subject.method.needs) <= {Input.NORMALS, Input.SOURCE, Input.SHOTS, Input.MASKS}:
             continue
-        maker = RequestMaker(subject.method, Normals(arrays), seed=0)
+        maker = RequestMaker(subject.method, Normals(arrays), seed=0, defects=[DEFECT] if subject.trained else [])
         for outcome in produce(synthesizer, maker, range(2)):
             assert outcome.sample is not None or outcome.error, f"{kind}: neither a sample nor a word"
             if outcome.sample is not None:
@@ -292,6 +295,69 @@ def wrong_requests_refused(subject: Subject) -> None:
     except OptionError:
         return
     raise AssertionError("an unknown option was not refused")
+
+
+def _trains(method: Method) -> bool:
+    return _makes_images(method) and method.trains is not Trains.NONE
+
+
+@check(applies=_trains)
+def unfitted_use_refused(subject: Subject) -> None:
+    """Using or saving it before it is fitted is an error that says which call is missing."""
+    synthesizer = subject.unfitted()
+    uses: list[Callable[[], Any]] = [
+        lambda: synthesizer.synthesize([subject.request(1)]),
+        lambda: synthesizer.save_pretrained("nowhere"),
+    ]
+    for use in uses:
+        try:
+            use()
+        except NotFitted as error:
+            assert "fit" in str(error), f"the error names no call: {error}"  # noqa: PT017
+        else:
+            raise AssertionError("an unfitted synthesizer was used")
+
+
+@check(applies=_trains)
+def fit_save_load_agree(subject: Subject) -> None:
+    """Fitted, saved and loaded, it gives the samples it gave before saving; the folder passes every check."""
+    with tempfile.TemporaryDirectory() as scratch:
+        synthesizer = subject.unfitted()
+        report = synthesizer.fit(toy_set(Path(scratch) / "data"), count=2)
+        assert report.stages, "the report has no stage"
+        assert len(report.training_files) == 2, f"2 shots were given, the report lists {len(report.training_files)}"
+        folder = synthesizer.save_pretrained(Path(scratch) / "weights")
+        manifest = read_weights(folder, method=subject.method.name)
+        assert manifest.defects == (DEFECT,), f"the weights know {manifest.defects}"
+        loaded = registry().load(subject.name, folder, base=subject.base, device="cpu", **subject.options)
+        for seed in (0, 1):
+            request = subject.request(seed)
+            assert same(_one(synthesizer, request), _one(loaded, request)), f"seed {seed} differs after loading"
+
+
+@check(applies=_trains)
+def fit_repeats(subject: Subject) -> None:
+    """The same shots and seed give the same weights, to the bit, on a CPU; another seed gives others."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data = toy_set(Path(scratch) / "data")
+        hashes = []
+        for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+            subject.unfitted().fit(data, count=2, seed=seed, out=Path(scratch) / name)
+            files = read_weights(Path(scratch) / name).files
+            hashes.append({file: digest for file, digest in files.items() if file.endswith(".safetensors")})
+        assert hashes[0] == hashes[1], "two fits with one seed differ"
+        assert hashes[0] != hashes[2], "the seed of the fit is not used"
+
+
+@check(applies=_trains)
+def unknown_defect_refused(subject: Subject) -> None:
+    """A defect type it was not fitted on is refused with those it knows."""
+    try:
+        subject.load().synthesize([subject.request(1, defect="never seen")])
+    except RequestError as error:
+        assert DEFECT in str(error), f"the error does not name what the weights know: {error}"  # noqa: PT017
+    else:
+        raise AssertionError("an unknown defect type was not refused")
 
 
 def _one(synthesizer: Any, request: Request) -> Sample:

@@ -1,13 +1,17 @@
-"""The method under test and the small inputs it is tried on. Nothing is read from disk or the network."""
+"""The method under test and the small inputs it is tried on, made on the spot. Nothing comes from the network."""
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ias_zoo.method import Input, Method
+from ias_zoo.data import DataSet, open_data
+from ias_zoo.data.images import encode_png
+from ias_zoo.method import Input, Method, Trains
 from ias_zoo.registry import registry
 from ias_zoo.synthesizer import Request
 
@@ -18,21 +22,47 @@ SHAPE = (96, 128)
 """Height and width of ordinary test pictures: not square, so that swapped axes show."""
 
 
+DEFECT = "scratch"
+"""The defect type of the toy shots that trained methods are fitted on."""
+
+
 @dataclass
 class Subject:
-    """A method with the options it is tested with."""
+    """A method with the options it is tested with. ``base`` is for trained methods: a small model to start from."""
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
+    base: str | None = None
+    _weights: Any = None
 
     @property
     def method(self) -> Method:
         """What its plugin says about it."""
         return registry().find(self.name).method
 
+    @property
+    def trained(self) -> bool:
+        """Whether the method has to be fitted first."""
+        return self.method.trains is not Trains.NONE
+
     def load(self) -> Any:
-        """A fresh synthesizer."""
-        return registry().load(self.name, **self.options)
+        """A fresh synthesizer; one that trains is loaded from weights fitted once on a toy set."""
+        if not self.trained:
+            return registry().load(self.name, **self.options)
+        return registry().load(self.name, self.weights(), base=self.base, device="cpu", **self.options)
+
+    def weights(self) -> Any:
+        """The folder of weights fitted on the toy set."""
+        if self._weights is None:
+            scratch = tempfile.TemporaryDirectory()
+            folder = Path(scratch.name) / "weights"
+            self.unfitted().fit(toy_set(Path(scratch.name) / "data"), count=2, out=folder)
+            self._weights = (scratch, folder)  # the folder lives as long as this object
+        return self._weights[1]
+
+    def unfitted(self) -> Any:
+        """A synthesizer that has not been fitted."""
+        return registry().load(self.name, base=self.base, device="cpu", **self.options)
 
     def request(self, seed: int, *, shape: tuple[int, int] = SHAPE, **changes: Any) -> Request:
         """A request with everything that the method needs."""
@@ -41,8 +71,8 @@ class Subject:
             values["normal"] = picture(shape, 1)
         if self.method.uses(Input.SOURCE):
             values |= {"source": picture(shape, 2), "source_id": "source"}
-        if Input.DEFECT in self.method.needs:
-            values["defect"] = "defect"
+        if self.trained or Input.DEFECT in self.method.needs:
+            values["defect"] = DEFECT
         if Input.PROMPT in self.method.needs:
             values["prompt"] = "a scratch"
         if Input.MASK in self.method.needs:
@@ -52,6 +82,24 @@ class Subject:
     def requests(self, seeds: range, **changes: Any) -> list[Request]:
         """A request a seed."""
         return [self.request(seed, **changes) for seed in seeds]
+
+
+def toy_set(folder: Path) -> DataSet:
+    """Three normals and four shots of one defect type, written in the plain layout."""
+    for number in range(3):
+        _write(folder / f"normal/{number}.png", picture(SHAPE, 10 + number))
+    for number in range(4):
+        image, mask = picture(SHAPE, 20 + number), np.zeros(SHAPE, np.bool_)
+        mask[30 + 4 * number : 50, 40:70] = True
+        image[mask] = 20
+        _write(folder / f"defect/{DEFECT}/{number}.png", image)
+        _write(folder / f"masks/{DEFECT}/{number}.png", mask)
+    return open_data(folder)
+
+
+def _write(path: Path, array: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_png(array))
 
 
 def picture(shape: tuple[int, int], seed: int) -> RGB:

@@ -1,0 +1,247 @@
+"""Open a text-to-image latent-diffusion model in parts.
+
+Any model of the Stable Diffusion 1.x/2.x architecture in diffusers' format: a folder, a Hub repository, or ``tiny``,
+the one that comes with the zoo. safetensors only; nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from ias_zoo.diffusion.fetch import fetch_base
+from ias_zoo.errors import OptionError, WeightsError
+
+if TYPE_CHECKING:
+    from ias_zoo.method import Base as BaseId
+
+_PARTS = {
+    "vae": "AutoencoderKL",
+    "unet": "UNet2DConditionModel",
+    "text_encoder": "CLIPTextModel",
+    "tokenizer": "CLIPTokenizer",
+}
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass
+class Base:
+    """The parts of a latent-diffusion model, on one device, frozen and in eval mode.
+
+    Attributes
+    ----------
+    name, revision:
+        What it was opened as: a repository id, ``tiny`` or a folder's name; and the commit, where there is one.
+    scheduler:
+        The noise schedule the model was trained with; samplers are made from its configuration.
+    """
+
+    name: str
+    revision: str | None
+    vae: Any
+    unet: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler: DDPMScheduler
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def cell(self) -> int:
+        """Pixels a latent cell is wide (8 for Stable Diffusion)."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @property
+    def resolution(self) -> int:
+        """The side of the square pictures the model was made for, in pixels."""
+        return int(self.unet.config.sample_size) * self.cell
+
+    def encode(
+        self, pixels: torch.Tensor, generators: list[torch.Generator] | None, *, scale: bool = True
+    ) -> torch.Tensor:
+        """Draw latents from the autoencoder's posterior, one generator an image; without generators, its mean.
+
+        Parameters
+        ----------
+        pixels:
+            B x 3 x H x W in [-1, 1].
+        scale:
+            Multiply by the model's scaling factor, as the denoiser expects.
+
+        Returns
+        -------
+        B x C x H/8 x W/8 float32.
+        """
+        posterior = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist
+        latents: torch.Tensor = posterior.mean.float()
+        if generators is not None:
+            noise = gaussian(latents.shape[1:], generators, self.device)
+            latents = latents + posterior.std.float() * noise
+        return latents * float(self.vae.config.scaling_factor) if scale else latents
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pixels of scaled latents: B x 3 x H x W, about [-1, 1], float32."""
+        scaled = latents.to(self.vae.dtype) / self.vae.config.scaling_factor
+        pixels: torch.Tensor = self.vae.decode(scaled).sample.float()
+        return pixels
+
+    def token_ids(self, prompts: list[str]) -> torch.Tensor:
+        """Prompts padded to the model's length, B x 77 int64. Longer ones are an error, not cut."""
+        length = self.tokenizer.model_max_length
+        ids = self.tokenizer(prompts, padding="max_length", max_length=length, truncation=False, return_tensors=None)
+        for prompt, row in zip(prompts, ids["input_ids"], strict=True):
+            if len(row) > length:
+                raise OptionError(f"the prompt {prompt!r} has {len(row)} tokens; the text encoder takes {length}")
+        return torch.tensor(ids["input_ids"], device=self.device)
+
+    def embed(self, prompts: list[str]) -> torch.Tensor:
+        """Text embeddings, B x 77 x D."""
+        embeddings: torch.Tensor = self.text_encoder(self.token_ids(prompts))[0]
+        return embeddings
+
+
+def open_base(
+    base: str | os.PathLike[str] | None,
+    default: BaseId | None,
+    *,
+    device: str = "auto",
+    dtype: str | None = None,
+    channels_last: bool = False,
+    attention_slicing: bool = False,
+) -> Base:
+    """Open a base.
+
+    Parameters
+    ----------
+    base:
+        ``tiny``, a folder, or a repository id with an optional ``@revision``; None takes ``default``.
+    device:
+        ``auto`` is the GPU when there is one.
+    dtype:
+        ``float32`` (default on a CPU), ``float16`` (default on a GPU) or ``bfloat16``.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be fetched, or is of another architecture.
+    OptionError
+        For an unknown device or dtype.
+    """
+    place = pick_device(device)
+    if dtype is not None and dtype not in _DTYPES:
+        raise OptionError(f"dtype={dtype!r}: expected one of {', '.join(_DTYPES)}")
+    kind = _DTYPES[dtype] if dtype else (torch.float16 if place.type == "cuda" else torch.float32)
+    folder, name, revision = fetch_base(base, default)
+    _check_architecture(folder, name)
+    with torch.random.fork_rng(devices=[]), _quiet():  # nobody's random state, no progress bars
+        opened = Base(
+            name=name,
+            revision=revision,
+            vae=AutoencoderKL.from_pretrained(folder / "vae", use_safetensors=True, torch_dtype=kind),
+            unet=UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, torch_dtype=kind),
+            text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", use_safetensors=True, dtype=kind),
+            tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+            scheduler=DDPMScheduler.from_pretrained(folder / "scheduler"),
+            device=place,
+            dtype=kind,
+        )
+    for part in (opened.vae, opened.unet, opened.text_encoder):
+        part.requires_grad_(False).eval().to(place)
+        if channels_last:
+            part.to(memory_format=torch.channels_last)
+    if attention_slicing:
+        opened.unet.set_attention_slice("auto")
+    return opened
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto``: the GPU if there is one. A named device that is not there is an error.
+
+    Raises
+    ------
+    OptionError
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f"device={device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return place
+
+
+@contextlib.contextmanager
+def undisturbed(device: torch.device) -> Iterator[None]:
+    """Run a network by itself: one thread of the process at a time, and on a CPU with one thread of torch's.
+
+    Taps hang on the network, so two users at once would see each other's maps. And torch's results depend on how many
+    threads share a sum: with one, the same request gives the same bytes everywhere. More processes use more cores.
+    """
+    with _ALONE:
+        threads = torch.get_num_threads()
+        if device.type == "cpu":
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+_ALONE = threading.RLock()
+
+
+def gaussian(
+    shape: torch.Size | tuple[int, ...], generators: list[torch.Generator], device: torch.device
+) -> torch.Tensor:
+    """Standard normal float32 of ``shape`` for each generator, drawn on the CPU so that devices agree: B x shape."""
+    return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators]).to(device)
+
+
+def generator(seed: int) -> torch.Generator:
+    """A CPU generator with its own seed."""
+    made = torch.Generator()
+    made.manual_seed(seed)
+    return made
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar for reading a few files."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _check_architecture(folder: Path, name: str) -> None:
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WeightsError(
+            f"base {name}: no model_index.json; expected a Stable Diffusion model in diffusers' format"
+        ) from None
+    except ValueError as error:
+        raise WeightsError(f"base {name}: model_index.json is not JSON ({error})") from error
+    for part, wanted in _PARTS.items():
+        found = (index.get(part) or [None, None])[1]
+        if found is None or found.removesuffix("Fast") != wanted:
+            raise WeightsError(f"base {name}: its {part} is {found}; expected {wanted} (Stable Diffusion 1.x or 2.x)")
+    for part in ("vae", "unet", "text_encoder"):
+        if not list((folder / part).glob("*.safetensors")):
+            raise WeightsError(f"base {name}: {part} has no safetensors file; pickled weights are not opened")

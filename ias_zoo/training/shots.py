@@ -1,0 +1,203 @@
+"""The shots of a training run: loaded once, cropped where defects are small, augmented with their masks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from ias_zoo.data import DataSet
+from ias_zoo.data.images import resize_image
+from ias_zoo.data.split import few_shot_split
+from ias_zoo.errors import DataError, OptionError
+from ias_zoo.generation.requests import Normals
+
+if TYPE_CHECKING:
+    from ias_zoo.synthesizer import RGB, Mask
+
+SMALL_CELLS = 4.0
+"""A defect that would cover fewer latent cells than this after resizing the whole picture is lost on the model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One real defect: H x W x 3 uint8 RGB, H x W bool, its type, and the hash of its file."""
+
+    id: str
+    image: RGB
+    mask: Mask
+    defect: str
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Shots and normals of one product. ``defects`` are sorted."""
+
+    shots: tuple[Shot, ...]
+    normals: Normals
+    defects: tuple[str, ...]
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The shots' ids and hashes, for the record; evaluating on them is a leak."""
+        return {shot.id: shot.digest for shot in self.shots}
+
+
+def load_shots(data: DataSet, *, defects: Sequence[str] | None = None, shots: int | None = None) -> TrainingSet:
+    """Read the training shots of a data set: the first third of each type, or ``shots`` of each.
+
+    Raises
+    ------
+    DataError
+        If there are no normals, too few shots, or a picture or mask cannot be used.
+    """
+    if not data.defects:
+        raise DataError(f"{data.root}: no defective pictures to learn from; expected test/<defect> with masks")
+    split = few_shot_split(data, defects=defects, shots=shots)
+    loaded = []
+    for item in split.train:
+        image = data.read(item).image
+        mask = data.read_mask(item, image.shape)
+        if mask is None or not mask.any():
+            raise DataError(f"{item.id}: its mask is empty; leave it out or mend it")
+        digest = hashlib.sha256(item.path.read_bytes()).hexdigest()
+        loaded.append(Shot(item.id, image, mask, str(item.defect), digest))
+    names = tuple(sorted({shot.defect for shot in loaded}))
+    return TrainingSet(tuple(loaded), Normals(data), names)
+
+
+def choose_crop(shots: Sequence[Shot], resolution: int, cell: int, crop: str) -> int | None:
+    """Decide the side of the square crops, in native pixels; None trains on whole pictures.
+
+    Parameters
+    ----------
+    resolution:
+        The side the model works at; ``cell`` pixels of it make a latent cell.
+    crop:
+        ``off``, a number of pixels, or ``auto``: crop when the median defect would cover fewer than 4 latent cells of
+        the whole picture brought to the model's size. The crop is then ``resolution`` pixels, native scale, or the
+        shortest side of the pictures where that is less; long defects are seen in parts.
+
+    Raises
+    ------
+    OptionError
+        For anything else.
+    """
+    if crop == "off":
+        return None
+    shortest = int(min(min(shot.mask.shape) for shot in shots))
+    if crop != "auto":
+        if not crop.isdigit() or int(crop) < cell:
+            raise OptionError(f"crop={crop!r}: expected auto, off, or a number of pixels >= {cell}")
+        return min(int(crop), shortest)
+    cells = [shot.mask.sum() * (resolution / min(shot.mask.shape)) ** 2 / cell**2 for shot in shots]
+    if np.median(cells) >= SMALL_CELLS:
+        return None
+    if all(min(shot.mask.shape) <= resolution for shot in shots):
+        return None  # the whole picture is no larger than a crop at native scale
+    return min(resolution, shortest)
+
+
+@dataclass(frozen=True, eq=False)
+class Triple:
+    """A training example: shot, mask and partner normal under one augmentation, all S x S.
+
+    ``image`` and ``normal`` are float32 3 x S x S in [-1, 1], ``mask`` float32 S x S in [0, 1] with soft edges.
+    """
+
+    image: np.ndarray[Any, np.dtype[np.float32]]
+    mask: np.ndarray[Any, np.dtype[np.float32]]
+    normal: np.ndarray[Any, np.dtype[np.float32]]
+
+
+def augmented(
+    shot: Shot, normal: RGB, resolution: int, crop: int | None, rng: np.random.Generator, *, turn: bool = True
+) -> Triple:
+    """Crop, turn, mirror and resize a shot, its mask and a normal, all by the same draw.
+
+    Parameters
+    ----------
+    crop:
+        Side of the crop in native pixels: around a random pixel of the defect, which lands anywhere in the middle
+        half of the crop. None: the centre square of the whole picture, as the published methods do.
+    turn:
+        Rotation from {0, 90, 180, 270} and mirroring from {none, left-right, top-bottom}.
+    """
+    image: Any
+    mask: Any
+    partner: Any
+    if crop is None:
+        image, mask = _centre(shot.image, resolution), _centre_mask(shot.mask, resolution)
+        partner = _centre(normal, resolution)
+    else:
+        top, left = _crop_corner(shot.mask, crop, rng)
+        box = np.s_[top : top + crop, left : left + crop]
+        image = resize_image(np.ascontiguousarray(shot.image[box]), resolution, resolution)
+        mask = _soft(shot.mask[box], resolution)
+        partner = resize_image(_same_place(normal, shot.mask.shape, top, left, crop), resolution, resolution)
+    if turn:
+        quarter, mirror = int(rng.integers(4)), int(rng.integers(3))
+        image, mask, partner = (_turned(array, quarter, mirror) for array in (image, mask, partner))
+    return Triple(_signed(image), np.ascontiguousarray(mask, dtype=np.float32), _signed(partner))
+
+
+def centre_square(image: RGB, resolution: int, crop: int | None, rng: np.random.Generator) -> RGB:
+    """A normal as the model sees it: its centre square resized, or a random crop at native scale."""
+    if crop is None or min(image.shape[:2]) < crop:
+        return _centre(image, resolution)
+    top, left = (int(rng.integers(side - crop + 1)) for side in image.shape[:2])
+    return resize_image(np.ascontiguousarray(image[top : top + crop, left : left + crop]), resolution, resolution)
+
+
+def _crop_corner(mask: Mask, crop: int, rng: np.random.Generator) -> tuple[int, int]:
+    pixels = np.flatnonzero(mask)
+    y, x = divmod(int(pixels[rng.integers(pixels.size)]), mask.shape[1])
+    corner = []
+    for place, side in ((y, mask.shape[0]), (x, mask.shape[1])):
+        within = int(rng.uniform(0.25, 0.75) * crop)
+        corner.append(min(max(place - within, 0), side - crop))
+    return corner[0], corner[1]
+
+
+def _same_place(normal: RGB, shape: tuple[int, ...], top: int, left: int, crop: int) -> RGB:
+    """The crop at the same relative place of a normal of any size, moved inside where it would not fit."""
+    height, width = normal.shape[:2]
+    side = min(crop, height, width)
+    y = min(round(top / shape[0] * height), height - side)
+    x = min(round(left / shape[1] * width), width - side)
+    return np.ascontiguousarray(normal[y : y + side, x : x + side])
+
+
+def _centre(image: RGB, resolution: int) -> RGB:
+    side = min(image.shape[:2])
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    return resize_image(np.ascontiguousarray(image[top : top + side, left : left + side]), resolution, resolution)
+
+
+def _centre_mask(mask: Mask, resolution: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    side = min(mask.shape)
+    top, left = (mask.shape[0] - side) // 2, (mask.shape[1] - side) // 2
+    return _soft(mask[top : top + side, left : left + side], resolution)
+
+
+def _soft(mask: Mask, resolution: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Resize with grey edges: area averaging when shrinking."""
+    shrinks = resolution <= min(mask.shape)
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    soft = cv2.resize(np.ascontiguousarray(mask, dtype=np.float32), (resolution, resolution), interpolation=method)
+    return np.asarray(soft, dtype=np.float32)
+
+
+def _turned(array: Any, quarter: int, mirror: int) -> Any:
+    """Turn by quarters; mirror 1 is left-right, 2 top-bottom."""
+    turned = np.rot90(array, quarter)
+    return np.flip(turned, 2 - mirror) if mirror else turned
+
+
+def _signed(image: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / 127.5 - 1.0

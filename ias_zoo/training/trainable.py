@@ -1,0 +1,250 @@
+"""Base class for methods that are trained: fit, save, load, push; the same for all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ias_zoo
+from ias_zoo.data import DataSet, open_data
+from ias_zoo.data.images import write_whole
+from ias_zoo.errors import NotFitted, OptionError
+from ias_zoo.method import PLUGIN_API
+from ias_zoo.options import options_to_json
+from ias_zoo.synthesizer import ImageSynthesizer, Setup
+from ias_zoo.training.report import StageReport, TrainingReport
+from ias_zoo.training.shots import TrainingSet, load_shots
+
+if TYPE_CHECKING:
+    from ias_zoo.hub import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitRun:
+    """How a fit is run: where its checkpoints go, whether to resume, its seed, and whom to tell of each step."""
+
+    seed: int
+    crop: str
+    folder: Path | None
+    resume: bool
+    preview_every: int
+    step: Callable[[str, int, int, float], None]
+
+
+class TrainableSynthesizer(ImageSynthesizer):
+    """A method that has to be fitted, or given weights, before it can make samples.
+
+    A subclass writes :meth:`train`, :meth:`write_parts`, :meth:`read_parts` and :meth:`draw`.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self.manifest: Manifest | None = None
+        self.report: TrainingReport | None = None
+        self._commit: str | None = None
+        if setup.weights is not None:
+            from ias_zoo.hub import fetch_weights
+
+            folder, manifest, commit = fetch_weights(setup.weights, revision=setup.revision, method=self.method.name)
+            self.read_parts(folder, manifest)
+            self._now_fitted(manifest, commit)
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """The defect types it was fitted on."""
+        return self._fitted().defects
+
+    @property
+    def weights_revision(self) -> str | None:
+        """The commit its weights were fetched at, where they came from the Hub."""
+        return self._commit
+
+    def fit(
+        self,
+        shots: str | os.PathLike[str] | DataSet | TrainingSet,
+        *,
+        defects: Sequence[str] | None = None,
+        count: int | None = None,
+        out: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        seed: int = 0,
+        crop: str = "auto",
+        preview_every: int = 0,
+        step: Callable[[str, int, int, float], None] = lambda stage, number, steps, loss: None,
+    ) -> TrainingReport:
+        """Fine-tune on a product's shots and normals.
+
+        Parameters
+        ----------
+        shots:
+            A folder or data set with normals, defects and masks.
+        defects, count:
+            Which defect types, and how many shots of each: by default all, and the first third.
+        out:
+            Save the weights there; checkpoints go into a ``.training`` folder beside until that is done.
+        resume:
+            Go on from the newest checkpoint of the same run.
+        crop:
+            ``auto``, ``off`` or a number of pixels; see :func:`ias_zoo.training.shots.choose_crop`.
+        step:
+            Called after every step with the stage's name, the step, how many there are, and the loss.
+
+        Raises
+        ------
+        DataError, OptionError, TrainingError
+        """
+        data = shots if isinstance(shots, TrainingSet) else _training_set(shots, defects, count)
+        target = None if out is None else Path(out)
+        folder = None if target is None else target.with_name(f".{target.name}.training")
+        run = FitRun(seed=seed, crop=crop, folder=folder, resume=resume, preview_every=preview_every, step=step)
+        if target is not None:
+            _check_target(target, folder, resume=resume)
+            _claim(folder, {**self._identity, "seed": seed, "crop": crop, "shots": data.files, "start": self._start()})
+        self.report = self.train(data, run)
+        self._now_fitted(self._make_manifest(data, self.report), None)
+        if target is not None:
+            self.save_pretrained(target)
+            _remove(folder)
+        return self.report
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the weights folder, whole or not at all.
+
+        Raises
+        ------
+        NotFitted, WeightsError
+        """
+        from ias_zoo.cards import make_card
+        from ias_zoo.hub import write_weights
+
+        manifest = self._fitted()
+
+        def write(place: Path) -> None:
+            self.write_parts(place)
+            if self.report is not None:
+                self.report.save(place)
+
+        return write_weights(Path(folder), manifest, write, make_card(self.method, manifest))
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
+        """Save to a temporary folder and push it; gives the commit.
+
+        Raises
+        ------
+        NotFitted, WeightsError
+        """
+        import tempfile
+
+        from ias_zoo.hub import push_weights
+
+        with tempfile.TemporaryDirectory() as scratch:
+            return push_weights(self.save_pretrained(Path(scratch) / "weights"), repo_id, private=private)
+
+    def _start(self) -> str:
+        """The base that the fit starts from, as it was asked for."""
+        if self.setup.base is not None:
+            return os.fspath(self.setup.base)
+        return "" if self.method.base is None else f"{self.method.base.repo_id}@{self.method.base.revision}"
+
+    @abstractmethod
+    def train(self, data: TrainingSet, run: FitRun) -> TrainingReport:
+        """Train every stage."""
+
+    @abstractmethod
+    def write_parts(self, folder: Path) -> None:
+        """Write what was trained: adapters in peft's format, other modules as safetensors."""
+
+    @abstractmethod
+    def read_parts(self, folder: Path, manifest: Manifest) -> None:
+        """Load what :meth:`write_parts` wrote, on top of the manifest's base."""
+
+    @abstractmethod
+    def base_identity(self) -> tuple[str, str | None]:
+        """Name and commit of the base in use."""
+
+    def _fitted(self) -> Manifest:
+        if self.manifest is None:
+            name = self.method.name
+            raise NotFitted(
+                f"{name} has to be fitted first: .fit(folder), or ias_zoo.load({name!r}, weights=...); "
+                f"on the shell `ias-zoo fit {name} --data DIR --out WEIGHTS`"
+            )
+        return self.manifest
+
+    def _make_manifest(self, data: TrainingSet, report: TrainingReport) -> Manifest:
+        from ias_zoo.hub import Manifest
+
+        base, revision = self.base_identity()
+        return Manifest(
+            method=self.method.name,
+            distribution=self.setup.plugin.distribution,
+            plugin_version=self.setup.plugin.version,
+            plugin_api=PLUGIN_API,
+            zoo_version=ias_zoo.__version__,
+            base=base,
+            base_revision=revision,
+            options=options_to_json(self.options),
+            defects=data.defects,
+            licence=self.method.licences.base_weights or self.method.licences.code,
+            training_files=data.files,
+            facts={
+                "resolution": report.resolution,
+                "crop": report.crop,
+                "seconds": round(report.seconds, 1),
+                "peak_memory_mb": round(report.peak_memory_mb),
+                "stages": [_stage_facts(stage) for stage in report.stages],
+            },
+            files={},
+        )
+
+    def _now_fitted(self, manifest: Manifest, commit: str | None) -> None:
+        self.manifest, self._commit = manifest, commit
+        weights = None if self.setup.weights is None else str(self.setup.weights)
+        self._identity |= {
+            "weights": {"source": weights, "revision": commit, "training_files": manifest.training_files},
+            "base": {"name": manifest.base, "revision": manifest.base_revision},
+        }
+
+
+def _stage_facts(stage: StageReport) -> dict[str, Any]:
+    losses = {name: round(value, 5) for name, value in stage.last().items()}
+    return {"name": stage.name, "steps": stage.steps, "seconds": round(stage.seconds, 1), "last_losses": losses}
+
+
+def _training_set(
+    shots: str | os.PathLike[str] | DataSet, defects: Sequence[str] | None, count: int | None
+) -> TrainingSet:
+    data = shots if isinstance(shots, DataSet) else open_data(shots)
+    return load_shots(data, defects=defects, shots=count)
+
+
+def _check_target(target: Path, folder: Path | None, *, resume: bool) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise OptionError(f"{target} exists; give a new folder for the weights")
+    if folder is not None and folder.exists() and not resume:
+        raise OptionError(f"{folder} holds an unfinished training; --resume goes on with it, or delete it")
+
+
+def _claim(folder: Path | None, run: dict[str, Any]) -> None:
+    """Note what is trained in the folder of checkpoints; refuse to resume something else."""
+    if folder is None:
+        return
+    path, text = folder / "run.json", json.dumps(run, sort_keys=True)
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise OptionError(
+            f"{folder} holds another training (options, shots, seed or base differ); delete it to start anew"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text.encode())
+
+
+def _remove(folder: Path | None) -> None:
+    import shutil
+
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,249 @@
+"""The trainer: exact resume, nothing half-written, a broken loss stops, crops keep small defects."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import ias_zoo
+from ias_zoo.diffusion.base import generator
+from ias_zoo.errors import DataError, NotFitted, OptionError, TrainingError, WeightsError
+from ias_zoo.generation.seeds import seed_for
+from ias_zoo.hub import read_weights
+from ias_zoo.testing.subject import toy_set
+from ias_zoo.training.checkpoint import latest_checkpoint, read_checkpoint, trained_state
+from ias_zoo.training.shots import Shot, augmented, choose_crop, load_shots
+from ias_zoo.training.trainer import Schedule, train
+
+CPU = torch.device("cpu")
+
+
+class Line:
+    """Fits a line through a network with batch norm and dropout, so that buffers and random streams matter."""
+
+    name = "line"
+
+    def __init__(self, broken_at: int = -1) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.network = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 1))
+        self.modules: Mapping[str, nn.Module] = {"network": self.network}
+        self.broken_at = broken_at
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.network.parameters()), "lr": 1e-2}]
+
+    def loss(self, step: int, micro: int) -> dict[str, torch.Tensor]:
+        x = torch.randn(16, 3, generator=generator(seed_for(step, micro)))
+        error = (self.network(x)[:, 0] - x.sum(dim=1)).square().mean()
+        return {"error": error * (float("nan") if step == self.broken_at else 1.0)}
+
+    def preview(self, step: int, folder: Path) -> None:
+        (folder / f"preview-{step}.txt").write_text("seen")
+
+
+def digest(task: Line) -> str:
+    return hashlib.sha256(b"".join(t.numpy().tobytes() for t in trained_state(task.modules).values())).hexdigest()
+
+
+def test_it_learns_and_reports() -> None:
+    task, seen = Line(), []
+    report = train(task, Schedule(steps=200), CPU, step=lambda number, loss: seen.append((number, loss)))
+    assert report.losses["error"][-1] < 0.2 * report.losses["error"][0]
+    assert [number for number, _ in seen] == list(range(200))
+    assert report.peak_memory_mb > 50
+
+
+def test_accumulated_micro_batches_are_a_mean() -> None:
+    one, two = Line(), Line()
+    one.network[1], two.network[1] = nn.Identity(), nn.Identity()
+    two.loss = lambda step, micro: {
+        "error": 0.5 * (Line.loss(two, step, 0)["error"] + Line.loss(two, step, 1)["error"])
+    }  # type: ignore[method-assign]
+    train(one, Schedule(steps=5, accumulate=2), CPU)
+    train(two, Schedule(steps=5), CPU)
+    for left, right in zip(one.network.parameters(), two.network.parameters(), strict=True):
+        assert torch.allclose(left, right, atol=1e-6)
+
+
+@pytest.mark.parametrize("stopped_at", [3, 7, 10])
+def test_resumed_ends_in_the_same_bits(tmp_path: Path, stopped_at: int) -> None:
+    whole = Line()
+    report = train(whole, Schedule(steps=20, checkpoint_every=4), CPU, folder=tmp_path / "whole")
+
+    class Stop(Exception):
+        pass
+
+    def stop(number: int, loss: float) -> None:
+        if number == stopped_at:
+            raise Stop
+
+    schedule = Schedule(steps=20, checkpoint_every=4)
+    with pytest.raises(Stop):
+        train(Line(), schedule, CPU, folder=tmp_path / "part", step=stop)
+    resumed = Line()
+    again = train(resumed, schedule, CPU, folder=tmp_path / "part", resume=True)
+    assert digest(resumed) == digest(whole)
+    assert again.losses == report.losses
+
+
+def test_checkpoints_are_whole_and_few(tmp_path: Path) -> None:
+    train(Line(), Schedule(steps=12, checkpoint_every=2, preview_every=5), CPU, folder=tmp_path)
+    place = tmp_path / "line"
+    assert [path.name for path in sorted(place.glob("step-*"))] == ["step-0000010", "step-0000012"]
+    assert {path.suffix for path in place.rglob("step-*/*")} == {".safetensors", ".json"}
+    assert sorted(path.name for path in place.glob("preview*")) == ["preview-10.txt", "preview-5.txt"]
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    task = Line()
+    train(task, Schedule(steps=4, checkpoint_every=2), CPU, folder=tmp_path)
+    newest = latest_checkpoint(tmp_path / "line")
+    assert newest is not None
+    (newest / "state.safetensors").write_bytes((newest / "state.safetensors").read_bytes()[:-20])
+    with pytest.raises(WeightsError, match="step-0000004 cannot be read .*delete it to start from the one before"):
+        read_checkpoint(newest, task.modules, torch.optim.AdamW(task.parameter_groups()))
+
+
+def test_a_broken_loss_stops_with_the_last_good_checkpoint(tmp_path: Path) -> None:
+    task = Line(broken_at=7)
+    with pytest.raises(TrainingError, match="not a number at step 7 .*error=nan.*step-0000006"):
+        train(task, Schedule(steps=20, checkpoint_every=3), CPU, folder=tmp_path)
+    assert all(torch.isfinite(parameter).all() for parameter in task.network.parameters())
+
+
+def shot(size: tuple[int, int], box: tuple[int, int, int, int]) -> Shot:
+    rng = np.random.default_rng(3)
+    image = rng.integers(90, 160, (*size, 3), dtype=np.uint8)
+    mask = np.zeros(size, bool)
+    mask[box[0] : box[2], box[1] : box[3]] = True
+    image[mask] = 5
+    return Shot("a", image, mask, "hole", "0")
+
+
+def test_small_defects_are_cropped_around() -> None:
+    tiny, large = shot((300, 400), (100, 100, 106, 110)), shot((300, 400), (50, 50, 250, 250))
+    assert choose_crop([tiny], 128, 8, "auto") == 128
+    assert choose_crop([large], 128, 8, "auto") is None
+    assert choose_crop([tiny], 128, 8, "off") is None
+    assert choose_crop([tiny], 128, 8, "96") == 96
+    assert choose_crop([shot((100, 400), (10, 10, 13, 13))], 128, 8, "auto") is None
+    for wrong in ("big", "4", "-1"):
+        with pytest.raises(OptionError, match="expected auto, off, or a number"):
+            choose_crop([tiny], 128, 8, wrong)
+    for seed in range(30):
+        triple = augmented(tiny, tiny.image, 128, 128, np.random.default_rng(seed))
+        assert triple.mask.sum() == pytest.approx(60, abs=1), "the defect is not whole in its crop at native scale"
+        assert (triple.image.mean(axis=0)[triple.mask > 0.5] < -0.8).all(), "mask and picture are cropped apart"
+        assert np.array_equal(triple.image, triple.normal)
+
+
+def test_whole_pictures_are_resized_with_their_masks() -> None:
+    triple = augmented(
+        shot((300, 400), (50, 100, 250, 300)), np.zeros((50, 70, 3), np.uint8), 64, None, np.random.default_rng(0)
+    )
+    assert triple.image.shape == triple.normal.shape == (3, 64, 64)
+    dark = triple.image.mean(axis=0) < -0.5
+    assert (dark == (triple.mask > 0.5)).mean() > 0.97
+    assert triple.image.min() >= -1
+    assert triple.image.max() <= 1
+
+
+def test_shots_without_masks_or_defects_are_refused(tmp_path: Path, mvtec: Path) -> None:
+    (mvtec / "train/good/000.png").rename(tmp_path / "a.png")
+    with pytest.raises(DataError, match="no defective pictures to learn from"):
+        load_shots(ias_zoo.open_data(tmp_path))
+
+
+@pytest.mark.parametrize("kills", [1, 3])
+def test_fit_killed_and_resumed_gives_the_same_weights(random_base: Path, tmp_path: Path, kills: int) -> None:
+    data = toy_set(tmp_path / "data").root
+    options = ["steps=4", "mask_steps=4", "rank=2", "mask_channels=[16,16]", "checkpoint_every=1"]
+    common = ["fit", "seas", "--data", str(data), "--base", str(random_base), "--shots", "2", "--device", "cpu"]
+    arguments = common + [part for option in options for part in ("--set", option)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(out: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "ias_zoo", *arguments, "--out", str(out), "--resume"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
+    process = start(tmp_path / "whole")
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "next: ias-zoo generate seas --weights" in out
+    place = tmp_path / ".killed.training"
+    for count in range(kills):
+        process = start(tmp_path / "killed")
+        deadline = time.monotonic() + 120
+        while len(_steps(place)) < count + 1 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert process.poll() is None, "the fit ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not (tmp_path / "killed").exists()
+    process = start(tmp_path / "killed")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    weights = [read_weights(tmp_path / name).files for name in ("whole", "killed")]
+    weights = [{name: h for name, h in files.items() if name.endswith(".safetensors")} for files in weights]
+    assert weights[0] == weights[1]
+    assert not place.exists(), "checkpoints are left behind"
+
+
+def _steps(place: Path) -> set[str]:
+    return {f"{path.parent.name}/{path.name}" for path in place.glob("*/step-*")}
+
+
+def test_another_training_is_not_resumed(random_base: Path, tmp_path: Path) -> None:
+    data = toy_set(tmp_path / "data")
+    options = {"steps": 1, "mask_steps": 1, "rank": 2, "mask_channels": (16, 16)}
+    out = tmp_path / "weights"
+    place = tmp_path / ".weights.training"
+    place.mkdir()
+    with pytest.raises(OptionError, match="holds an unfinished training; --resume goes on with it"):
+        ias_zoo.load("seas", base=random_base, device="cpu", **options).fit(data, count=2, out=out)
+    (place / "run.json").write_text("{}")
+    with pytest.raises(OptionError, match="holds another training"):
+        ias_zoo.load("seas", base=random_base, device="cpu", **options).fit(data, count=2, out=out, resume=True)
+
+
+def test_generate_without_weights_says_what_to_type(mvtec: Path, tmp_path: Path) -> None:
+    from ias_zoo.generation.plan import make_plan
+
+    with pytest.raises(NotFitted, match="ias-zoo fit seas --data DIR --out WEIGHTS"):
+        make_plan("seas", mvtec, 3)
+
+
+def test_fit_then_generate_from_the_shell(random_base: Path, tmp_path: Path) -> None:
+    data = toy_set(tmp_path / "data").root
+    weights, out = tmp_path / "weights", tmp_path / "out"
+    fit = ["fit", "seas", "--data", data, "--base", random_base, "--shots", "2", "--out", weights, "--device", "cpu"]
+    fit += ["--set", "steps=1", "--set", "mask_steps=1", "--set", "rank=2", "--set", "mask_channels=[16,16]"]
+    done = _zoo(*fit)
+    assert done.returncode == 0, done.stderr
+    assert (weights / "training.png").stat().st_size > 5000
+    generate = ["generate", "seas", "--weights", weights, "--base", random_base, "--data", data, "-n", 3, "--out", out]
+    done = _zoo(
+        *generate, "--set", "sampling_steps=4", "--set", "mask_threshold=0.01", "--device", "cpu", "--workers", 2
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list((out / "test/scratch").glob("*.png"))) == 3
+    assert _zoo("verify", out).returncode == 0
+    done = _zoo("replay", out, 1)
+    assert done.returncode == 0, done.stderr
+
+
+def _zoo(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "ias_zoo", *map(str, arguments)], capture_output=True, text=True)
