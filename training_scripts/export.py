@@ -44,11 +44,11 @@ def main() -> None:
     )
     shutil.rmtree(args.out, ignore_errors=True)
     pipeline.save_pretrained(args.out, safe_serialization=True)
-    # Unless told otherwise, diffusers loads as float32 but transformers as the configuration says: make them agree.
     for part in ("vae", "unet", "text_encoder"):  # no folder of the machine that made it
         place = args.out / part / "config.json"
         kept = {key: value for key, value in json.loads(place.read_text()).items() if key != "_name_or_path"}
         place.write_text(json.dumps(kept, indent=2) + "\n")
+    # Unless told otherwise, diffusers loads as float32 but transformers as the configuration says: make them agree.
     config = args.out / "text_encoder" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
     for name in ("vocab.json", "merges.txt"):  # for older versions of transformers

@@ -73,8 +73,9 @@ def demo(
     with disk_errors(out):
         write_whole(sheet, encode_png(draw_sheet(rows, "ias-zoo demo: normal, synthetic defect, mask, overlay")))
     print(f"{made} images with masks: {len(entries) + len(learners)} methods; in {out}")
-    if not learners:
-        print("methods that learn from a few defects need: pip install 'ias-zoo[diffusion]'")
+    for entry in registry().entries():
+        if entry.state is State.NEEDS_INSTALL:
+            print(f"not shown: {entry.method.name}, {entry.hint}")
     print(f"look at {sheet}")
     print(f"then on your own good parts: ias-zoo generate {entries[0].method.name} --data FOLDER --out NEW_FOLDER")
 

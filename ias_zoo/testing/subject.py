@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +35,7 @@ class Subject:
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     base: str | None = None
-    _weights: Any = None
+    _weights: Path | None = None
 
     @property
     def method(self) -> Method:
@@ -51,14 +53,14 @@ class Subject:
             return registry().load(self.name, **self.options)
         return registry().load(self.name, self.weights(), base=self.base, device="cpu", **self.options)
 
-    def weights(self) -> Any:
+    def weights(self) -> Path:
         """The folder of weights fitted on the toy set."""
         if self._weights is None:
-            scratch = tempfile.TemporaryDirectory()
-            folder = Path(scratch.name) / "weights"
-            self.unfitted().fit(toy_set(Path(scratch.name) / "data"), count=2, out=folder)
-            self._weights = (scratch, folder)  # the folder lives as long as this object
-        return self._weights[1]
+            scratch = Path(tempfile.mkdtemp())  # many tests share it: it lives as long as the process
+            atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+            self.unfitted().fit(toy_set(scratch / "data"), count=2, out=scratch / "weights")
+            self._weights = scratch / "weights"
+        return self._weights
 
     def unfitted(self) -> Any:
         """A synthesizer that has not been fitted."""
