@@ -206,3 +206,27 @@ def test_interrupt_says_how_to_go_on(mvtec: Path, tmp_path: Path, workers: int) 
     assert process.returncode == 130
     assert err.strip() == "stopped; what was finished is kept, and --resume goes on with a run"
     assert not list((tmp_path / "out").rglob("*.partial"))
+
+
+def test_demo_fits_what_learns_quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's path for methods that learn, on the embedded base, with one step a stage."""
+    from dataclasses import replace
+
+    from ias_zoo import registry
+
+    real = registry.Registry.discover()
+    quick = {"steps": 1, "mask_steps": 1, "mask_threshold": 0.01}
+    plugins = [
+        replace(plugin, methods=tuple(replace(m, quick=quick if m.trains != "none" else {}) for m in plugin.methods))
+        for plugin in real.plugins
+        if plugin.name == "seas"
+    ]
+    kept = [plugin for plugin in real.plugins if plugin.name == "handcrafted"]
+    kept = [replace(plugin, methods=plugin.methods[:1]) for plugin in kept]
+    zoo = registry.Registry([*kept, *plugins])
+    for module in ("ias_zoo.registry", "ias_zoo.generation.plan"):
+        monkeypatch.setattr(f"{module}.registry", lambda: zoo)
+    main_ok("demo", "--out", tmp_path / "demo")
+    assert (tmp_path / "demo/seas/weights/ias_zoo.json").is_file()
+    assert len(list((tmp_path / "demo/seas/pairs/test").glob("*/*.png"))) == 12
+    main_ok("verify", tmp_path / "demo/seas/pairs")

@@ -16,8 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import ias_zoo
 from ias_zoo.data.images import write_whole
-from ias_zoo.data.sample import write_sample, write_shots
-from ias_zoo.diffusion.fetch import TINY
+from ias_zoo.data.sample import write_sample
 from ias_zoo.generation.requests import Normals
 from ias_zoo.method import Trains
 from ias_zoo.registry import State, registry
@@ -53,25 +52,6 @@ def rows_for(name: str, products: list[Path]) -> list[Row]:
     return rows
 
 
-def learned_rows(name: str, folder: Path) -> list[Row]:
-    """Two real shots of each defect type, then three samples of it, after a fit on the embedded base."""
-    data = ias_zoo.open_data(write_shots(folder))
-    made = ias_zoo.load(name, base=TINY)
-    made.fit(data, count=8)
-    rows = []
-    for defect in data.defects:
-        for item in [item for item in data.shots if item.defect == defect][:2]:
-            image = data.read(item).image
-            mask = data.read_mask(item, image.shape)
-            assert mask is not None
-            y, x = (int(place.mean()) for place in np.nonzero(mask))
-            top, left = (min(max(place - 64, 0), 128) for place in (y, x))
-            box = np.s_[top : top + 128, left : left + 128]
-            rows.append(Row(f"shot, {defect}", None, image[box], mask[box]))
-        rows += [Row(f"made, {defect}", None, s.image, s.mask) for s in made.generate(4, data, defect=defect, seed=1)]
-    return rows
-
-
 def banner(names: list[str], products: list[Path]) -> RGB:
     """A column a method: its sample above, the mask drawn on it below; a pair of lines a product."""
     lines = []
@@ -96,10 +76,6 @@ def main() -> None:
         for name in names:
             sheet = draw_sheet(rows_for(name, products), f"{name} on the sample products")
             save(ROOT / "model_cards/images" / f"{name}.png", shrink(sheet, 1200))
-        for entry in registry().entries():
-            if entry.state is State.READY and entry.method.trains is not Trains.NONE:
-                sheet = draw_sheet(learned_rows(entry.method.name, Path(scratch)), f"{entry.method.name}, base tiny")
-                save(ROOT / "model_cards/images" / f"{entry.method.name}.png", shrink(sheet, 1200))
         shown = [name for name in names if not name.endswith("_3way")]
         save(ROOT / "docs/images/banner.png", shrink(banner(shown, products[1:]), 900))
 

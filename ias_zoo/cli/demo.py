@@ -24,9 +24,9 @@ def demo(
     ),
     seed: Annotated[int, typer.Option(help="The run's seed.")] = 0,
 ) -> None:
-    """Make a small data set with every method there is, and a contact sheet to look at.
+    """Make a small data set with every method that needs no training, and a contact sheet to look at.
 
-    Methods that learn are fine-tuned on a few drawn defects first, which takes minutes on a CPU.
+    Methods that learn take part where they have settings for a quick fit; it says which do not.
     """
     from ias_zoo.data.images import encode_png, write_whole
     from ias_zoo.data.sample import write_sample
@@ -76,6 +76,8 @@ def demo(
     for entry in registry().entries():
         if entry.state is State.NEEDS_INSTALL:
             print(f"not shown: {entry.method.name}, {entry.hint}")
+        elif entry.method.trains is not Trains.NONE and entry not in learners:
+            print(f"not shown: {entry.method.name}, which has no settings for a fit of a minute")
     print(f"look at {sheet}")
     print(f"then on your own good parts: ias-zoo generate {entries[0].method.name} --data FOLDER --out NEW_FOLDER")
 

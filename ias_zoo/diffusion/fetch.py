@@ -61,7 +61,7 @@ def fetch_base(base: str | os.PathLike[str] | None, default: BaseId | None) -> t
         )
     from huggingface_hub import snapshot_download
 
-    from ias_zoo.hub.remote import _hub_errors as hub_errors
+    from ias_zoo.hub.remote import hub_errors
 
     with hub_errors(repo_id, revision or None, "read"):
         found = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=_FILES))

@@ -63,7 +63,7 @@ def fetch_weights(
     commit = snapshot.name
     where = f"{repo_id} at {commit[:12]}"
     if not (snapshot / MANIFEST).is_file():
-        with _hub_errors(repo_id, revision, "read"):
+        with hub_errors(repo_id, revision, "read"):
             names = HfApi().list_repo_files(repo_id, revision=commit)
         raise WeightsError(no_manifest(where, names))
     check_manifest((snapshot / MANIFEST).read_bytes(), where, method)  # before anything large is fetched
@@ -138,7 +138,7 @@ def push_weights(
     for name in names:
         if PurePosixPath(name).suffix in _TEXTS and TOKEN.search((folder / name).read_text("utf-8", "replace")):
             raise WeightsError(f"{folder}: {name} holds what looks like a Hub token: take it out, and revoke it")
-    with _hub_errors(repo_id, revision, "write"):
+    with hub_errors(repo_id, revision, "write"):
         api = HfApi(library_name=_LIBRARY, library_version=_version())
         # None leaves the choice to the account: an organisation may make its repositories private by default.
         api.create_repo(repo_id, private=True if private else None, exist_ok=True)
@@ -181,7 +181,7 @@ def _download(repo_id: str, revision: str | None, patterns: list[str]) -> Path:
     """Give the snapshot in the cache, named by its commit, with the files of these patterns in it."""
     from huggingface_hub import snapshot_download
 
-    with _hub_errors(repo_id, revision, "read"):
+    with hub_errors(repo_id, revision, "read"):
         return Path(
             snapshot_download(
                 repo_id,
@@ -204,7 +204,7 @@ def _repo_id(name: str | os.PathLike[str], otherwise: str) -> str:
 
 
 @contextlib.contextmanager
-def _hub_errors(repo_id: str, revision: str | None, doing: str) -> Iterator[None]:
+def hub_errors(repo_id: str, revision: str | None, doing: str) -> Iterator[None]:
     """Say in words what the client raises; ``doing`` is ``read`` or ``write``."""
     try:
         yield

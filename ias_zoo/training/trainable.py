@@ -206,6 +206,7 @@ class TrainableSynthesizer(ImageSynthesizer):
         self.manifest, self._commit = manifest, commit
         weights = None if self.setup.weights is None else str(self.setup.weights)
         self._identity |= {
+            "options": options_to_json(self.options),  # what training decided replaces what was asked for
             "weights": {"source": weights, "revision": commit, "training_files": manifest.training_files},
             "base": {"name": manifest.base, "revision": manifest.base_revision},
         }
