@@ -37,7 +37,7 @@ def median(call: Callable[[int], object], count: int) -> float:
 
 def training(base_name: str, count: int, folder: Path) -> None:
     made = ias_zoo.load("seas", base=base_name, device="cpu")
-    base = made._open()
+    base = made._open(base_name, "float32")
     data = load_shots(toy_set(folder), shots=4)
     made._add_tokens(base, data.defects)
     made._prepare_unet(base)

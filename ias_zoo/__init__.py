@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ias_zoo.data import open_data as open_data
     from ias_zoo.errors import IasZooError as IasZooError
+    from ias_zoo.features import FeatureContext as FeatureContext
+    from ias_zoo.features import FeatureSample as FeatureSample
+    from ias_zoo.features import FeatureSynthesizer as FeatureSynthesizer
     from ias_zoo.hookspecs import hookimpl as hookimpl
     from ias_zoo.method import Method as Method
     from ias_zoo.options import option as option
@@ -19,17 +22,19 @@ if TYPE_CHECKING:
     from ias_zoo.registry import list_methods as list_methods
     from ias_zoo.registry import load as load
     from ias_zoo.synthesizer import Drawn as Drawn
-    from ias_zoo.synthesizer import FeatureSynthesizer as FeatureSynthesizer
     from ias_zoo.synthesizer import ImageSynthesizer as ImageSynthesizer
     from ias_zoo.synthesizer import Request as Request
     from ias_zoo.synthesizer import Sample as Sample
     from ias_zoo.synthesizer import Synthesizer as Synthesizer
+    from ias_zoo.torch_data import torch_dataset as torch_dataset
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Drawn": "synthesizer",
-    "FeatureSynthesizer": "synthesizer",
+    "FeatureContext": "features",
+    "FeatureSample": "features",
+    "FeatureSynthesizer": "features",
     "IasZooError": "errors",
     "ImageSynthesizer": "synthesizer",
     "Method": "method",
@@ -42,6 +47,7 @@ _HOMES = {
     "load": "registry",
     "open_data": "data",
     "option": "options",
+    "torch_dataset": "torch_data",
 }
 
 __all__ = sorted([*_HOMES, "__version__"])

@@ -62,6 +62,10 @@ class NotFitted(IasZooError):
     """The method has to be fitted, or given weights, before it can make samples."""
 
 
+class NotDecodable(IasZooError):
+    """The method perturbs features and cannot turn them into a picture."""
+
+
 class TrainingError(IasZooError):
     """A training run cannot go on: its loss is no longer a number."""
 

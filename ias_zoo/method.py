@@ -182,6 +182,8 @@ class Method:
         What a sample cannot be made without, and what is used when it is there.
     exact_mask:
         True when every pixel outside a sample's mask equals the normal's, bit for bit.
+    baseline:
+        The row that others have to beat: every comparison includes it.
     quick:
         For methods that train: options with which a fit on the smallest base takes about a minute on a CPU. The demo
         uses them.
@@ -215,6 +217,7 @@ class Method:
     licences: Licences = Licences()
     cost: Cost | None = None
     exact_mask: bool = False
+    baseline: bool = False
     quick: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
     install: str | None = None

@@ -167,6 +167,7 @@ class Registry:
             base=base,
             device=device,
             dtype=dtype,
+            given=frozenset(options),
         )
         return _import_target(method.implementation, entry)(setup)
 

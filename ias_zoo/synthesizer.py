@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 from ias_zoo.errors import OptionError, RequestError
-from ias_zoo.method import Input, Method
+from ias_zoo.method import Input, Method, Trains
 from ias_zoo.options import options_to_json
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ias_zoo.generation.requests import NormalsLike
+    from ias_zoo.generation.shots import ShotsLike
+    from ias_zoo.training.shots import Shot
 
     RGB = npt.NDArray[np.uint8]
     Mask = npt.NDArray[np.bool_]
@@ -40,6 +42,8 @@ class Request:
         H x W x 3 uint8 RGB, or None; and a name for it that goes into the recipe.
     source, source_id, source_region:
         A second normal, for methods that borrow content from another image; any size.
+    shot:
+        A real defect with its mask, for methods that copy from shots without learning; any size.
     region:
         H x W bool: where a defect may be (the product's foreground, the user's region of interest). None: anywhere.
     mask:
@@ -54,6 +58,7 @@ class Request:
     source: RGB | None = None
     source_id: str | None = None
     source_region: Mask | None = None
+    shot: Shot | None = None
     region: Mask | None = None
     mask: Mask | None = None
     defect: str | None = None
@@ -65,6 +70,7 @@ class Request:
             "seed": self.seed,
             "normal_id": self.normal_id,
             "source_id": self.source_id,
+            "shot": None if self.shot is None else {"id": self.shot.id, "sha256": self.shot.digest},
             "region": self.region is not None,
             "mask": self.mask is not None,
             "defect": self.defect,
@@ -133,6 +139,8 @@ class Setup:
     base: str | os.PathLike[str] | None = None
     device: str = "auto"
     dtype: str | None = None
+    given: frozenset[str] = frozenset()
+    """Names of the options that the caller gave; the others are the defaults."""
 
 
 @runtime_checkable
@@ -152,31 +160,30 @@ class Synthesizer(Protocol):
         ...
 
     def generate(
-        self, n: int, normals: NormalsLike | None = None, *, defect: str | None = None, seed: int = 0
+        self,
+        n: int,
+        normals: NormalsLike | None = None,
+        *,
+        defect: str | None = None,
+        shots: ShotsLike | None = None,
+        seed: int = 0,
     ) -> list[Sample]:
         """Make ``n`` samples from normals."""
         ...
 
     def stream(
-        self, normals: NormalsLike | None = None, *, defect: str | None = None, seed: int = 0
+        self,
+        normals: NormalsLike | None = None,
+        *,
+        defect: str | None = None,
+        shots: ShotsLike | None = None,
+        seed: int = 0,
     ) -> Iterator[Sample]:
         """Make samples without end, one at a time."""
         ...
 
     def to(self, device: str) -> Self:
         """Move to a device; returns itself."""
-        ...
-
-
-@runtime_checkable
-class FeatureSynthesizer(Protocol):
-    """A loaded method that perturbs feature maps instead of pictures (torch tensors B x C x H x W)."""
-
-    method: Method
-    options: Any
-
-    def perturb(self, features: Any, *, seeds: Sequence[int], masks: Any = None) -> Any:
-        """Perturb one feature map a seed; gives an object with ``features``, ``mask`` and ``labels``."""
         ...
 
 
@@ -217,7 +224,13 @@ class ImageSynthesizer(ABC):
         return [self._one(request) for request in requests]
 
     def generate(
-        self, n: int, normals: NormalsLike | None = None, *, defect: str | None = None, seed: int = 0
+        self,
+        n: int,
+        normals: NormalsLike | None = None,
+        *,
+        defect: str | None = None,
+        shots: ShotsLike | None = None,
+        seed: int = 0,
     ) -> list[Sample]:
         """Make ``n`` samples.
 
@@ -230,29 +243,38 @@ class ImageSynthesizer(ABC):
             H x W x 4; uint8 or uint16).
         defect:
             The defect type's name.
+        shots:
+            For methods that copy from shots without learning: a folder or data set (its few-shot split is taken), a
+            number (so many of each type, from the data set of the normals), or a sequence of
+            :class:`~ias_zoo.training.shots.Shot`. By default the few-shot split of the data set of the normals.
         seed:
             The run's seed. Sample ``i`` equals image ``i`` of ``ias-zoo generate`` with the same arguments.
 
         Raises
         ------
         OptionError
-            If ``n`` is below 1.
+            If ``n`` is below 1, or shots are given to a method that takes none.
         DataError
-            If there are no normals, or one cannot be read.
+            If there are no normals or shots where they are needed, or one cannot be read.
         RunError
             If the quality gate refuses every try at one sample.
         """
         from ias_zoo.generation.engine import generate
 
-        return generate(self, n, normals, defect=defect, seed=seed)
+        return generate(self, n, normals, defect=defect, shots=shots, seed=seed)
 
     def stream(
-        self, normals: NormalsLike | None = None, *, defect: str | None = None, seed: int = 0
+        self,
+        normals: NormalsLike | None = None,
+        *,
+        defect: str | None = None,
+        shots: ShotsLike | None = None,
+        seed: int = 0,
     ) -> Iterator[Sample]:
         """Make the samples of :meth:`generate` one after the other, without end."""
         from ias_zoo.generation.engine import stream
 
-        return stream(self, normals, defect=defect, seed=seed)
+        return stream(self, normals, defect=defect, shots=shots, seed=seed)
 
     def to(self, device: str) -> Self:
         """Accept a device this method runs on; ``auto`` is its first one."""
@@ -277,6 +299,11 @@ class ImageSynthesizer(ABC):
         )
 
 
+def copies_shots(method: Method) -> bool:
+    """Whether a method is handed a shot with each request: it works from shots, and nothing is learned from them."""
+    return method.uses(Input.SHOTS) and method.trains is Trains.NONE
+
+
 def check_request(method: Method, request: Request) -> None:
     """Refuse a request that the method cannot serve.
 
@@ -298,20 +325,26 @@ def check_request(method: Method, request: Request) -> None:
     ):
         if what in method.needs and given is None:
             raise RequestError(f"{method.name} needs {what.value!r}, and the request has none")
-    for field_name in ("normal", "source"):
-        image = getattr(request, field_name)
+    if Input.SHOTS in method.needs and copies_shots(method) and request.shot is None:
+        raise RequestError(f"{method.name} needs a shot, and the request has none")
+    shot = request.shot
+    for field_name, image in (
+        ("normal", request.normal),
+        ("source", request.source),
+        ("shot.image", None if shot is None else shot.image),
+    ):
         if image is not None and not (
             isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
         ):
             raise RequestError(f"request.{field_name} is {_array_text(image)}: expected H x W x 3 uint8 RGB")
         if image is not None and 0 in image.shape:
             raise RequestError(f"request.{field_name} is empty: {_array_text(image)}")
-    for field_name, image in (
-        ("region", request.normal),
-        ("mask", request.normal),
-        ("source_region", request.source),
+    for field_name, mask, image in (
+        ("region", request.region, request.normal),
+        ("mask", request.mask, request.normal),
+        ("source_region", request.source_region, request.source),
+        ("shot.mask", None if shot is None else shot.mask, None if shot is None else shot.image),
     ):
-        mask = getattr(request, field_name)
         if mask is None:
             continue
         if not (isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.ndim == 2):

@@ -82,6 +82,12 @@ def random_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_base(tmp_path_factory.mktemp("base"))
 
 
+@pytest.fixture(scope="session")
+def wider_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another one, twice as wide: adapters of the first do not fit it."""
+    return make_base(tmp_path_factory.mktemp("wider"), width=64)
+
+
 def make_base(folder: Path, *, width: int = 32) -> Path:
     """Write a random model: the architecture is Stable Diffusion 1.x's, only smaller."""
     import torch

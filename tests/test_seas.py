@@ -16,10 +16,10 @@ from ias_zoo.diffusion.base import generator, open_base
 from ias_zoo.diffusion.sampling import dpm_solver
 from ias_zoo.diffusion.taps import AttentionTap, FeatureTap
 from ias_zoo.diffusion.tokens import NewRows, add_words
-from ias_zoo.errors import OptionError
+from ias_zoo.errors import OptionError, WeightsError
 from ias_zoo.generation.requests import Normals
 from ias_zoo.testing.subject import toy_set
-from ias_zoo.training.shots import TrainingSet, load_shots
+from ias_zoo.training.shots import TrainingSet, centre_square, load_shots
 from ias_zoo_seas.losses import alignment, focal, mask_pyramid, min_max, token_maps
 from ias_zoo_seas.mask_head import MaskHead
 from ias_zoo_seas.options import SeaSOptions
@@ -57,7 +57,7 @@ def seas(random_base: Path, **options: Any) -> SeaS:
 def ready(random_base: Path, **options: Any) -> tuple[SeaS, Any]:
     """A SeaS with tokens for two types and a denoiser that is ready to train."""
     made = seas(random_base, **options)
-    base = made._open()
+    base = made._open(made.setup.base, "float32")
     made._add_tokens(base, ("hole", "scratch"))
     made._prepare_unet(base)
     return made, base
@@ -360,6 +360,23 @@ def test_start_noise() -> None:
     assert start_alpha(0) == 1
 
 
+def test_the_start_holds_as_much_of_the_normal_as_published(random_base: Path, toys: TrainingSet) -> None:
+    """With 0.0979 of the denoiser's own latents, as at Stable Diffusion's scale, whatever the base's scaling factor."""
+    made, base = ready(random_base)
+    base.vae.register_to_config(scaling_factor=1.0)
+    normal, rng = toys.shots[0].image, np.random.default_rng
+    start = made._first_latents(base, normal, rng(0), [generator(3)])
+    pixels = torch.from_numpy(centre_square(normal, 64, None, rng(0)).transpose(2, 0, 1).copy())[None]
+    draws = [generator(3)]
+    with torch.no_grad():
+        latents = base.encode(pixels.float() / 127.5 - 1, draws)
+    noise = torch.randn(1, 4, 8, 8, generator=draws[0])
+    assert torch.allclose(start, 0.097948 * latents + 0.999841 * noise, atol=1e-5)
+    assert torch.equal(
+        made._first_latents(base, None, rng(0), [generator(3)]), torch.randn(1, 4, 8, 8, generator=generator(3))
+    )
+
+
 # 11. and 13. Sampling
 
 
@@ -448,3 +465,64 @@ def test_adapter_loads_in_plain_peft(fitted: SeaS, random_base: Path, tmp_path: 
         theirs = loaded(latents, 7, encoder_hidden_states=text).sample
     assert torch.equal(ours, theirs)
     assert isinstance(fitted._tokens, NewRows)
+
+
+# Options of ours
+
+
+def test_weights_and_options_must_agree(fitted: SeaS, random_base: Path, tmp_path: Path) -> None:
+    folder = fitted.save_pretrained(tmp_path / "weights")
+    loaded = ias_zoo.load("seas", str(folder), base=str(random_base), device="cpu", guidance=2.0)
+    assert loaded.options.rank == QUICK["rank"]
+    assert loaded.options.guidance == 2.0
+    with pytest.raises(OptionError, match="rank=8: these weights were trained with 2; leave it out"):
+        ias_zoo.load("seas", str(folder), base=str(random_base), device="cpu", rank=8)
+
+
+def test_weights_for_another_architecture_are_refused(fitted: SeaS, wider_base: Path, tmp_path: Path) -> None:
+    folder = fitted.save_pretrained(tmp_path / "weights")
+    with pytest.raises(WeightsError, match="the weights do not fit base"):
+        ias_zoo.load("seas", str(folder), base=str(wider_base), device="cpu")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"mixed_precision": "bf16"}, {"gradient_checkpointing": True}, {"ema": 0.9}, {"channels_last": True}],
+    ids=lambda options: next(iter(options)),
+)
+def test_it_trains_with(random_base: Path, toys: TrainingSet, options: dict[str, Any]) -> None:
+    made = seas(random_base, sampling_steps=3, **options)
+    report = made.fit(toys)
+    assert all(math.isfinite(value) for stage in report.stages for value in stage.last().values())
+    (sample,) = made.generate(1, [toys.shots[0].image, toys.shots[1].image], defect="scratch", seed=1)
+    assert sample.image.std() > 0
+
+
+def test_offloaded_weights_sample_the_same_and_do_not_train(
+    fitted: SeaS, random_base: Path, toys: TrainingSet, tmp_path: Path
+) -> None:
+    folder = fitted.save_pretrained(tmp_path / "weights")
+    normals = [toys.shots[0].image, toys.shots[1].image]
+    pictures = []
+    for offload in (False, True):
+        made = ias_zoo.load("seas", str(folder), base=str(random_base), device="cpu", sampling_steps=3, offload=offload)
+        pictures.append(made.generate(1, normals, defect="scratch", seed=1)[0].image)
+    assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 1
+    with pytest.raises(OptionError, match="offload=true is for sampling"):
+        seas(random_base, offload=True).fit(toys)
+
+
+def test_previews_do_not_change_the_training(random_base: Path, toys: TrainingSet, tmp_path: Path) -> None:
+    weights = []
+    for every in (0, 1):
+        made = seas(random_base, steps=2, mask_steps=2, sampling_steps=3)
+        seen: list[list[str]] = []
+
+        def look(*_: Any, seen: list[list[str]] = seen) -> None:
+            seen.append(sorted(path.name for path in tmp_path.rglob("preview*")))
+
+        made.fit(toys, out=tmp_path / f"weights{every}", preview_every=every, step=look)
+        assert any(seen[-1]) == bool(every)
+        assert made._head is not None
+        weights.append(torch.cat([value.flatten() for value in made._head.state_dict().values()]))
+    assert torch.equal(*weights)

@@ -103,7 +103,7 @@ def test_layout_is_that_of_stable_diffusion() -> None:
     assert (scheduler["beta_start"], scheduler["beta_end"], scheduler["beta_schedule"]) == (
         0.00085, 0.012, "scaled_linear",
     )  # fmt: skip
-    assert (scheduler["num_train_timesteps"], scheduler["prediction_type"]) == (1000, "epsilon")
+    assert (scheduler["num_train_timesteps"], scheduler["prediction_type"]) == (1000, "v_prediction")
 
 
 def test_weights_are_half_precision_and_finite() -> None:
@@ -192,8 +192,29 @@ def test_prompt_changes_the_picture(pipeline: Any) -> None:
     assert np.abs(board - screw).mean() > 0.05
 
 
+def test_prompts_decide_colour_and_brightness(pipeline: Any) -> None:
+    def colour(picture: Any) -> float:
+        return float((picture.max(axis=2) - picture.min(axis=2)).mean())
+
+    def corner(picture: Any) -> float:
+        return float(picture[:16, :16].mean())
+
+    for seed in (0, 1):
+        wood, grey, dark, light = (
+            paint(pipeline, text, seed=seed, steps=8)
+            for text in (
+                "a photo of wood",
+                "a photo of grey wood",
+                "washer on a dark ground",
+                "washer on a light ground",
+            )
+        )
+        assert colour(wood) > 2 * colour(grey)
+        assert corner(light) > corner(dark) + 0.2
+
+
 def test_right_captions_help_to_denoise(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The noise is told better under what a picture shows than under what another kind of picture shows."""
+    """A noisy picture is told better under what a picture shows than under what another kind of picture shows."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "training_scripts"))
     from scenes import draw_scene
 
@@ -204,7 +225,8 @@ def test_right_captions_help_to_denoise(pipeline: Any, monkeypatch: pytest.Monke
         with torch.no_grad():
             words = pipeline.text_encoder(ids).last_hidden_state.expand(len(latents), -1, -1)
             noisy = pipeline.scheduler.add_noise(latents, noise, step)
-            return float((pipeline.unet(noisy, step, words).sample - noise).square().mean())
+            target = pipeline.scheduler.get_velocity(latents, noise, step)
+            return float((pipeline.unet(noisy, step, words).sample - target).square().mean())
 
     rng = np.random.default_rng(8)
     captions = {"cast_surface": "cast surface", "circuit_board": "circuit board", "plastic": "plastic surface"}

@@ -99,6 +99,34 @@ def test_resumed_ends_in_the_same_bits(tmp_path: Path, stopped_at: int) -> None:
     assert again.losses == report.losses
 
 
+def test_moving_average(tmp_path: Path) -> None:
+    """The result is the average of what the weights were, by hand; a resumed run ends in the same bits."""
+    plain, seen = Line(), []
+    start = plain.network[0].weight.detach().clone()
+    train(plain, Schedule(steps=8), CPU, step=lambda *_: seen.append(plain.network[0].weight.detach().clone()))
+    expected = start
+    for number, weight in enumerate(seen):
+        decay = min(0.5, (2 + number) / (11 + number))
+        expected = decay * expected + (1 - decay) * weight
+    schedule = Schedule(steps=8, checkpoint_every=3, ema=0.5)
+    whole = Line()
+    train(whole, schedule, CPU, folder=tmp_path / "whole")
+    assert torch.allclose(whole.network[0].weight, expected, atol=1e-6)
+    assert not torch.allclose(whole.network[0].weight, seen[-1], atol=1e-4)
+    for stop in (4, 7):
+
+        def cut(number: int, loss: float, stop: int = stop) -> None:
+            if number == stop:
+                raise KeyboardInterrupt
+
+        place = tmp_path / f"part{stop}"
+        with pytest.raises(KeyboardInterrupt):
+            train(Line(), schedule, CPU, folder=place, step=cut)
+        resumed = Line()
+        train(resumed, schedule, CPU, folder=place, resume=True)
+        assert digest(resumed) == digest(whole)
+
+
 def test_checkpoints_are_whole_and_few(tmp_path: Path) -> None:
     train(Line(), Schedule(steps=12, checkpoint_every=2, preview_every=5), CPU, folder=tmp_path)
     place = tmp_path / "line"

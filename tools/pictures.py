@@ -16,9 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 import ias_zoo
 from ias_zoo.data.images import write_whole
-from ias_zoo.data.sample import write_sample
+from ias_zoo.data.sample import write_sample, write_shots
 from ias_zoo.generation.requests import Normals
-from ias_zoo.method import Trains
+from ias_zoo.method import Input, Produces, Trains
 from ias_zoo.registry import State, registry
 from ias_zoo.report.contact_sheet import Row, draw_sheet, overlay
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ias_zoo.synthesizer import RGB, Sample
 
 ROOT = Path(__file__).parents[1]
+BANNER = ["cutpaste", "cutpaste_scar", "draem", "nsa"]
 
 
 def shrink(picture: RGB, width: int) -> RGB:
@@ -71,13 +72,21 @@ def main() -> None:
         names = [
             entry.method.name
             for entry in registry().entries()
-            if entry.state is State.READY and entry.method.trains is Trains.NONE
+            if entry.state is State.READY
+            and entry.method.trains is Trains.NONE
+            and entry.method.produces is Produces.IMAGE
         ]
+        copying = [name for name in names if Input.SHOTS in ias_zoo.info(name).needs]
+        drawn = [write_shots(Path(scratch))]
         for name in names:
-            sheet = draw_sheet(rows_for(name, products), f"{name} on the sample products")
+            sheet = draw_sheet(
+                rows_for(name, 3 * drawn if name in copying else products), f"{name} on the sample products"
+            )
             save(ROOT / "model_cards/images" / f"{name}.png", shrink(sheet, 1200))
-        shown = [name for name in names if not name.endswith("_3way")]
-        save(ROOT / "docs/images/banner.png", shrink(banner(shown, products[1:]), 900))
+        save(
+            ROOT / "docs/images/banner.png",
+            shrink(banner(["cutpaste", "cutpaste_scar", "draem", "nsa"], products[1:]), 900),
+        )
 
 
 if __name__ == "__main__":

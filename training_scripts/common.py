@@ -43,9 +43,13 @@ class Training:
     """
 
     def __init__(
-        self, modules: dict[str, nn.Module], folder: Path, *, rate: float, steps: int, minutes: float, average: float
-    ) -> None:
+        self, modules: dict[str, nn.Module], folder: Path, *, rate: float, steps: int, minutes: float, average: float,
+        start: Path | None = None,
+    ) -> None:  # fmt: skip
         self.modules, self.folder = nn.ModuleDict(modules), folder
+        if start is not None:
+            for name, module in modules.items():
+                module.load_state_dict(averaged(start, name))
         self.rate, self.steps, self.minutes, self.decay = rate, steps, minutes, average
         self.optimizer = torch.optim.AdamW(
             self.modules.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True

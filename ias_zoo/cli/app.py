@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ias_zoo.cli import catalogue, datasets, demo, generation, training, weights
+from ias_zoo.cli import catalogue, datasets, demo, evaluation, generation, report, training, weights
 
 app = typer.Typer(
     help="A model zoo for industrial anomaly synthesis: defect images with masks. --debug shows an error's traceback.",
@@ -46,6 +46,9 @@ app.command("generate")(generation.generate)
 app.command("fit")(training.fit)
 app.command("verify")(generation.verify)
 app.command("replay")(generation.replay)
+app.command("evaluate")(evaluation.evaluate)
+app.command("compare")(evaluation.compare)
+app.command("report")(report.report)
 app.command("push")(weights.push)
 app.command("pull")(weights.pull)
 app.command("demo")(demo.demo)

@@ -29,14 +29,15 @@ def demo(
     Methods that learn take part where they have settings for a quick fit; it says which do not.
     """
     from ias_zoo.data.images import encode_png, write_whole
-    from ias_zoo.data.sample import write_sample
+    from ias_zoo.data.sample import write_sample, write_shots
     from ias_zoo.generation.folder import disk_errors
     from ias_zoo.generation.plan import make_plan
     from ias_zoo.generation.run import run
     from ias_zoo.generation.seeds import seed_for
-    from ias_zoo.method import Produces, Trains
+    from ias_zoo.method import Input, Produces, Trains
     from ias_zoo.registry import State, registry
     from ias_zoo.report.contact_sheet import draw_sheet, rows_of_run
+    from ias_zoo.synthesizer import copies_shots
 
     ready = [entry for entry in registry().entries() if entry.state is State.READY]
     makers = [entry for entry in ready if entry.method.produces is Produces.IMAGE]
@@ -52,9 +53,14 @@ def demo(
         marker.touch()
         products = write_sample(out / "normals")
     rows, made = [], 0
-    with progress("generating", len(entries) * len(products) * _EACH) as step:
+
+    def places(entry: Entry) -> list[Path]:
+        copies = Input.SHOTS in entry.method.needs and copies_shots(entry.method)
+        return [write_shots(out / "shots")] if copies else products
+
+    with progress("generating", sum(len(places(entry)) for entry in entries) * _EACH) as step:
         for entry in entries:
-            for product in products:
+            for product in places(entry):
                 folder = out / entry.method.name / product.name
                 summary = run(
                     make_plan(

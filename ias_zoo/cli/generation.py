@@ -22,6 +22,10 @@ def generate(
     out: Annotated[Path, typer.Option(help="A new folder for the result.")],
     n: Annotated[int, typer.Option("-n", help="How many images.")] = 100,
     defect: Annotated[list[str] | None, typer.Option(help="The defect's name; give it again for several.")] = None,
+    shots: Annotated[
+        int | None,
+        typer.Option(help="For methods that copy from shots: how many of each type. Default: the first third."),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="option=value; `ias-zoo info METHOD` lists them.")
     ] = None,
@@ -72,6 +76,7 @@ def generate(
         device=device,
         dtype=dtype,
         defects=defect or [],
+        shots=shots,
         size=_size(size),
         white=white,
         soft_labels=soft_labels,

@@ -25,6 +25,9 @@ def fit(
     crop: Annotated[
         str, typer.Option(help="auto: crop around defects too small for the model's size; off; or a number of pixels.")
     ] = "auto",
+    preview_every: Annotated[
+        int, typer.Option(help="Write a picture of what the model makes every so many steps; 0: never.")
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     white: Annotated[
         int | None, typer.Option(help="The value that is white in 16-bit pictures (4095: 12 bits).")
@@ -45,7 +48,15 @@ def fit(
     synthesizer = registry().load(method, base=base, device=device, **options)
     with training_progress() as step:
         report = synthesizer.fit(
-            pictures, defects=defect, count=shots, out=out, resume=resume, seed=seed, crop=crop, step=step
+            pictures,
+            defects=defect,
+            count=shots,
+            out=out,
+            resume=resume,
+            seed=seed,
+            crop=crop,
+            preview_every=preview_every,
+            step=step,
         )
     shown = "whole pictures" if report.crop is None else f"crops of {report.crop} pixels around the defects"
     print(f"{len(report.training_files)} shots of {', '.join(report.defects)}; {shown}, at {report.resolution} pixels")

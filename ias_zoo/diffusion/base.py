@@ -66,34 +66,53 @@ class Base:
         """The side of the square pictures the model was made for, in pixels."""
         return int(self.unet.config.sample_size) * self.cell
 
-    def encode(
-        self, pixels: torch.Tensor, generators: list[torch.Generator] | None, *, scale: bool = True
-    ) -> torch.Tensor:
-        """Draw latents from the autoencoder's posterior, one generator an image; without generators, its mean.
+    def encode(self, pixels: torch.Tensor, generators: list[torch.Generator] | None) -> torch.Tensor:
+        """Draw scaled latents from the autoencoder's posterior, one generator an image; without generators, its mean.
 
         Parameters
         ----------
         pixels:
             B x 3 x H x W in [-1, 1].
-        scale:
-            Multiply by the model's scaling factor, as the denoiser expects.
 
         Returns
         -------
-        B x C x H/8 x W/8 float32.
+        B x C x H/8 x W/8 float32, as the denoiser expects them.
         """
         posterior = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist
         latents: torch.Tensor = posterior.mean.float()
         if generators is not None:
             noise = gaussian(latents.shape[1:], generators, self.device)
             latents = latents + posterior.std.float() * noise
-        return latents * float(self.vae.config.scaling_factor) if scale else latents
+        return latents * float(self.vae.config.scaling_factor)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels of scaled latents: B x 3 x H x W, about [-1, 1], float32."""
         scaled = latents.to(self.vae.dtype) / self.vae.config.scaling_factor
         pixels: torch.Tensor = self.vae.decode(scaled).sample.float()
         return pixels
+
+    def target(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """What the denoiser was trained to tell of noisy latents: the noise, or v (Salimans and Ho, ICLR 2022).
+
+        v = sqrt(alpha_bar) noise - sqrt(1 - alpha_bar) latents, with a timestep for each image; B x C x h x w.
+        """
+        if self.predicts == "epsilon":
+            return noise
+        velocity: torch.Tensor = self.scheduler.get_velocity(latents, noise, timesteps)
+        return velocity
+
+    def noise_of(self, output: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """The noise in noisy latents by the denoiser's output, whichever of the two it tells; B x C x h x w."""
+        if self.predicts == "epsilon":
+            return output
+        kept = self.scheduler.alphas_cumprod.to(noisy.device)[timesteps][:, None, None, None]
+        noise: torch.Tensor = kept.sqrt() * output + (1 - kept).sqrt() * noisy
+        return noise
+
+    @property
+    def predicts(self) -> str:
+        """``epsilon`` or ``v_prediction``."""
+        return str(self.scheduler.config.prediction_type)
 
     def token_ids(self, prompts: list[str]) -> torch.Tensor:
         """Prompts padded to the model's length, B x 77 int64. Longer ones are an error, not cut."""
@@ -118,6 +137,7 @@ def open_base(
     dtype: str | None = None,
     channels_last: bool = False,
     attention_slicing: bool = False,
+    offload: bool = False,
 ) -> Base:
     """Open a base.
 
@@ -129,6 +149,10 @@ def open_base(
         ``auto`` is the GPU when there is one.
     dtype:
         ``float32`` (default on a CPU), ``float16`` (default on a GPU) or ``bfloat16``.
+    channels_last, attention_slicing:
+        torch's memory format; attention a slice at a time. Less memory or time, by the machine.
+    offload:
+        Weights wait on the CPU and visit the device layer by layer (accelerate's ``cpu_offload``): for sampling only.
 
     Raises
     ------
@@ -155,12 +179,19 @@ def open_base(
             device=place,
             dtype=kind,
         )
+    if opened.predicts not in ("epsilon", "v_prediction"):
+        raise WeightsError(f"base {name}: it predicts {opened.predicts}; expected epsilon or v_prediction")
     for part in (opened.vae, opened.unet, opened.text_encoder):
-        part.requires_grad_(False).eval().to(place)
+        part.requires_grad_(False).eval().to("cpu" if offload else place)
         if channels_last:
             part.to(memory_format=torch.channels_last)
     if attention_slicing:
         opened.unet.set_attention_slice("auto")
+    if offload:
+        from accelerate import cpu_offload
+
+        for part in (opened.vae, opened.unet, opened.text_encoder):
+            cpu_offload(part, execution_device=place, offload_buffers=True)
     return opened
 
 

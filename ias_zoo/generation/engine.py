@@ -14,6 +14,7 @@ from ias_zoo.errors import IasZooError, OptionError, PluginError, RunError
 from ias_zoo.generation.gate import TRIES, refuse
 from ias_zoo.generation.plan import check_defect_name
 from ias_zoo.generation.requests import Normal, Normals, NormalsLike, RequestMaker
+from ias_zoo.generation.shots import ShotsLike, gather_shots
 
 if TYPE_CHECKING:
     from ias_zoo.synthesizer import Sample
@@ -136,28 +137,43 @@ def _as_the_camera_sees(sample: Sample, normal: Normal | None) -> Sample:
 
 
 def generate(
-    synthesizer: Any, n: int, normals: NormalsLike | None, *, defect: str | None = None, seed: int = 0
+    synthesizer: Any,
+    n: int,
+    normals: NormalsLike | None,
+    *,
+    defect: str | None = None,
+    shots: ShotsLike | None = None,
+    seed: int = 0,
 ) -> list[Sample]:
     """See :meth:`ias_zoo.ImageSynthesizer.generate`."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise OptionError(f"n={n!r}: expected an integer >= 1")
-    maker = _maker(synthesizer, normals, defect, seed)
+    maker = _maker(synthesizer, normals, defect, shots, seed)
     return [_sample(outcome) for outcome in produce(synthesizer, maker, range(n))]
 
 
 def stream(
-    synthesizer: Any, normals: NormalsLike | None, *, defect: str | None = None, seed: int = 0
+    synthesizer: Any,
+    normals: NormalsLike | None,
+    *,
+    defect: str | None = None,
+    shots: ShotsLike | None = None,
+    seed: int = 0,
 ) -> Iterator[Sample]:
     """See :meth:`ias_zoo.ImageSynthesizer.stream`."""
-    maker = _maker(synthesizer, normals, defect, seed)
+    maker = _maker(synthesizer, normals, defect, shots, seed)
     return (_sample(outcome) for outcome in produce(synthesizer, maker, itertools.count()))
 
 
-def _maker(synthesizer: Any, normals: NormalsLike | None, defect: str | None, seed: int) -> RequestMaker:
+def _maker(
+    synthesizer: Any, normals: NormalsLike | None, defect: str | None, shots: ShotsLike | None, seed: int
+) -> RequestMaker:
     if defect is not None:
         check_defect_name(defect)
     pool = None if normals is None else Normals(normals)
-    return RequestMaker(synthesizer.method, pool, seed=seed, defects=[defect] if defect else [])
+    defects = [defect] if defect else []
+    given = gather_shots(synthesizer.method, shots, None if pool is None else pool.source, defects=defects)
+    return RequestMaker(synthesizer.method, pool, seed=seed, defects=defects, shots=given)
 
 
 def _sample(outcome: Outcome) -> Sample:

@@ -19,7 +19,7 @@ from ias_zoo.generation.provenance import NORMALS, PROVENANCE, read_provenance
 if TYPE_CHECKING:
     from ias_zoo.data import DataSet
 
-PARTIAL, LOCK, SHEET = ".partial", ".lock", "contact_sheet.png"
+PARTIAL, LOCK, SHEET, REPORT = ".partial", ".lock", "contact_sheet.png", "report.html"
 RESUME = "; finished shards are kept, --resume continues the run"
 _PARTS = ("train", "test", "ground_truth", "label_map", PROVENANCE, PARTIAL)
 # What an unfinished shard may have put in place before it was killed.
@@ -104,7 +104,7 @@ def _take_over(folder: Path, plan: Plan, *, resume: bool, force: bool) -> None:
     strange = strangers(folder, earlier)
     if strange:
         raise RunError(f"{folder} also holds what no run made: {', '.join(strange[:5])}; move it away first")
-    for name in (PLAN_FILE, *_PARTS, SHEET):  # the plan first: what is left behind is then no run
+    for name in (PLAN_FILE, *_PARTS, SHEET, REPORT):  # the plan first: what is left behind is then no run
         path = folder / name
         if path.is_dir():
             shutil.rmtree(path)
@@ -114,7 +114,7 @@ def _take_over(folder: Path, plan: Plan, *, resume: bool, force: bool) -> None:
 
 def strangers(folder: Path, plan: Plan) -> list[str]:
     """Files and links in a run's folder that the run did not make."""
-    known = {PLAN_FILE, SHEET, LOCK, f"{PROVENANCE}/{NORMALS}"}
+    known = {PLAN_FILE, SHEET, REPORT, LOCK, f"{PROVENANCE}/{NORMALS}"}
     known |= {f"train/good/{name}" for name in written_normals(folder)}
     known |= {f"{PROVENANCE}/shard-{shard:05d}.jsonl" for shard in range(plan.shards)}
     for line in read_provenance(folder):

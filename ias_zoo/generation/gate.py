@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from ias_zoo.synthesizer import RGB, Sample
+    from ias_zoo.synthesizer import RGB, Mask, Sample
 
 TRIES = 20
 """How often one request is drawn before it is given up."""
@@ -39,8 +39,19 @@ def refuse(sample: Sample, normal: RGB | None) -> str | None:
     if normal is None or normal.shape != sample.image.shape:
         return None
     box = slice(rows[0], rows[-1] + 1)  # the rows the mask touches: most masks are small
-    inside = sample.mask[box]
-    after, before = sample.image[box][inside], normal[box][inside]
-    difference = np.maximum(after, before) - np.minimum(after, before)
-    changed = np.count_nonzero(difference.max(axis=1) > CHANGED_LEVELS)
-    return UNCHANGED if changed < CHANGED_SHARE * len(after) else None
+    share = changed_share(sample.image[box], normal[box], sample.mask[box])
+    return UNCHANGED if share < CHANGED_SHARE else None
+
+
+def changed_share(image: RGB, normal: RGB, mask: Mask) -> float:
+    """The share of the mask's pixels in which some channel differs by more than ``CHANGED_LEVELS``; 0 if it is empty.
+
+    ``image`` and ``normal`` are H x W x 3 uint8, ``mask`` H x W bool.
+    """
+    import cv2
+
+    inside = np.asarray(mask).view(np.uint8)
+    same = cv2.inRange(cv2.absdiff(image, normal), (0.0,) * 3, (float(CHANGED_LEVELS),) * 3)
+    count = cv2.countNonZero(inside)
+    unchanged = cv2.countNonZero(cv2.bitwise_and(same, inside))
+    return (count - unchanged) / count if count else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,8 @@ import ias_zoo
 from ias_zoo.data import DataSet, open_data
 from ias_zoo.errors import NotFitted, OptionError, RunError
 from ias_zoo.generation.requests import Normals, RequestMaker
-from ias_zoo.method import Trains
+from ias_zoo.generation.shots import choose_shots, read_shots, shot_hashes
+from ias_zoo.method import Produces, Trains
 from ias_zoo.registry import registry
 
 PLAN_FILE = "plan.json"
@@ -31,7 +32,9 @@ SHARD_SIZE = 50
 class Plan:
     """All that decides the pictures of a run. Two equal plans give equal bytes, under any runner.
 
-    ``size`` is (height, width), or None for each normal's own. ``normals`` are ids below ``data``.
+    ``size`` is (height, width), or None for each normal's own. ``normals`` are ids below ``data``. ``shots``, for
+    methods that copy from them, are ids below ``data`` with the sha256 of picture and mask: no detector that learns
+    from this run may be tested on them.
     """
 
     method: str
@@ -52,6 +55,7 @@ class Plan:
     shard_size: Annotated[int, Ge(1)]
     soft_labels: bool
     zoo_version: str
+    shots: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def shards(self) -> int:
@@ -72,7 +76,7 @@ class Plan:
         Raises
         ------
         RunError
-            If the data set no longer has the normals of the plan.
+            If the data set no longer has the normals and shots of the plan.
         """
         synthesizer = registry().load(
             self.method,
@@ -83,13 +87,22 @@ class Plan:
             dtype=self.dtype,
             **self.options,
         )
-        normals = Normals(self.open_data(), size=self.size)
-        if tuple(normals.ids) != self.normals:
+        data = self.open_data()
+        if gone := sorted(set(self.normals) - {item.id for item in data.normals}):
             raise RunError(
-                f"{self.data} holds other normals than when the run was planned "
-                f"({len(normals)} now, {len(self.normals)} then); restore them, or start a new run"
+                f"{self.data} holds other normals than when the run was planned: {gone[0]} is gone "
+                f"({len(gone)} of {len(self.normals)}); restore them, or start a new run"
             )
-        return synthesizer, RequestMaker(synthesizer.method, normals, seed=self.seed, defects=self.defects)
+        normals = Normals(_with_normals(data, self.normals), size=self.size)
+        items = [item for item in data.shots if item.id in self.shots]
+        if shot_hashes(items) != self.shots:
+            raise RunError(
+                f"{self.data}: shots have changed or gone since the run was planned ({', '.join(self.shots)}); "
+                "restore them, or start a new run"
+            )
+        shots = read_shots(data, items, size=self.size)
+        maker = RequestMaker(synthesizer.method, normals, seed=self.seed, defects=self.defects, shots=shots)
+        return synthesizer, maker
 
     def to_json(self) -> str:
         """As JSON text."""
@@ -113,14 +126,14 @@ class Plan:
             raise RunError(f"{folder} is not a generated folder: it has no {PLAN_FILE}") from None
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "the file"
-            raise RunError(f"{path}: not a plan this version can read: {field}: {first['msg']}") from error
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise RunError(f"{path}: not a plan this version can read: {where}: {first['msg']}") from error
         except (OSError, ValueError) as error:
             raise RunError(f"{path}: not a plan this version can read ({error})") from error
 
     def differences(self, other: Plan) -> list[str]:
         """The names of the fields in which two plans differ."""
-        return [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
+        return [item.name for item in fields(self) if getattr(self, item.name) != getattr(other, item.name)]
 
 
 _WINDOWS = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
@@ -139,12 +152,22 @@ def make_plan(
     device: str = "auto",
     dtype: str | None = None,
     defects: Sequence[str] = (),
+    shots: int | Sequence[str] | None = None,
+    normals: Sequence[str] | None = None,
     size: tuple[int, int] | None = None,
     white: int | None = None,
     soft_labels: bool = False,
     shard_size: int = SHARD_SIZE,
 ) -> Plan:
     """Check everything that can be checked before the first image, and write it down.
+
+    Parameters
+    ----------
+    shots:
+        For methods that copy from shots without learning: how many of each type, or their ids below ``data``. By
+        default the first third of each type.
+    normals:
+        Their ids below ``data``; all of the training part by default.
 
     Raises
     ------
@@ -161,6 +184,11 @@ def make_plan(
     for defect in defects:
         check_defect_name(defect)
     entry = registry().find(method)
+    if entry.method.produces is not Produces.IMAGE:
+        name = entry.method.name
+        raise OptionError(
+            f"{name} perturbs feature maps and makes no images; use ias_zoo.load({name!r}).perturb(...) in Python"
+        )
     if entry.method.trains is not Trains.NONE and weights is None:
         name = entry.method.name
         raise NotFitted(
@@ -174,8 +202,11 @@ def make_plan(
         if known and defect not in known:
             raise OptionError(f"defect {defect!r}: these weights know {', '.join(known)}")
     source = open_data(data, white=white)
-    normals = Normals(source)
-    RequestMaker(entry.method, normals, seed=seed)  # refuses too few normals
+    chosen = Normals(source if normals is None else _with_normals(source, normals))
+    items = choose_shots(entry.method, shots, source, defects=defects)
+    kinds = tuple(sorted({str(item.defect) for item in items}))
+    # Refuses too few normals, shots that cannot be read, and defects that no shot shows.
+    RequestMaker(entry.method, chosen, seed=seed, defects=defects, shots=read_shots(source, items, size=size))
     return Plan(
         method=entry.qualified_name,
         plugin_version=entry.plugin.version,
@@ -187,15 +218,24 @@ def make_plan(
         dtype=dtype,
         data=str(Path(data).expanduser().resolve()),
         white=white,
-        normals=tuple(normals.ids),
+        normals=tuple(chosen.ids),
         n=n,
         seed=seed,
-        defects=tuple(defects or known),
+        defects=tuple(defects or known or kinds),
         size=size,
         shard_size=shard_size,
         soft_labels=soft_labels,
         zoo_version=ias_zoo.__version__,
+        shots=shot_hashes(items),
     )
+
+
+def _with_normals(data: DataSet, ids: Sequence[str]) -> DataSet:
+    """The data set with no other normals than these."""
+    kept = set(ids)
+    if unknown := sorted(kept - {item.id for item in data.normals}):
+        raise OptionError(f"{data.root}: no normal {unknown[0]!r} ({len(unknown)} unknown)")
+    return replace(data, items=tuple(item for item in data.items if item.defect is not None or item.id in kept))
 
 
 def _lasting(place: str | None) -> str | None:

@@ -17,10 +17,11 @@ from ias_zoo.data.images import as_rgb, read_image, resize_image, resize_mask, s
 from ias_zoo.errors import DataError, OptionError
 from ias_zoo.generation.seeds import seed_for
 from ias_zoo.method import Input, Method
-from ias_zoo.synthesizer import Request
+from ias_zoo.synthesizer import Request, copies_shots
 
 if TYPE_CHECKING:
     from ias_zoo.synthesizer import RGB, Mask
+    from ias_zoo.training.shots import Shot
 
 NormalsLike: TypeAlias = "str | os.PathLike[str] | DataSet | Normals | Sequence[Any]"
 
@@ -77,6 +78,11 @@ class Normals:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def source(self) -> DataSet | None:
+        """The data set they are from, if they are from one."""
+        return self._source
+
     def index(self, normal_id: str) -> int:
         """The number of a normal.
 
@@ -129,7 +135,9 @@ class Normals:
 class RequestMaker:
     """The requests of one run. Request ``i`` depends on the run's seed and ``i`` alone, whoever asks, in any order.
 
-    Normals are taken in random order, each once before any comes again. The source is any other normal.
+    Normals are taken in random order, each once before any comes again; so are the shots of a defect type, for
+    methods that copy from shots. The source is any other normal. Defect types take turns: those given, or those of
+    the shots.
     """
 
     def __init__(
@@ -140,6 +148,7 @@ class RequestMaker:
         seed: int,
         defects: Sequence[str] = (),
         prompt: str | None = None,
+        shots: Sequence[Shot] = (),
     ) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
             raise OptionError(f"seed={seed!r}: expected an integer >= 0")
@@ -147,10 +156,18 @@ class RequestMaker:
             raise DataError(f"{method.name} needs normals: give a folder, paths or arrays")
         if normals is not None and Input.SOURCE in method.needs and len(normals) < 2:
             raise DataError(f"{method.name} takes content from a second normal: give at least 2 normals, not 1")
+        if not shots and Input.SHOTS in method.needs and copies_shots(method):
+            raise DataError(f"{method.name} copies from real defects: give shots with masks")
         self.method = method
         self.normals = normals
         self.seed = int(seed)
-        self.defects = tuple(defects)
+        self._shots: dict[str, list[Shot]] = {}
+        for shot in shots:
+            self._shots.setdefault(shot.defect, []).append(shot)
+        self.defects = tuple(defects or sorted(self._shots))
+        for name in self.defects if self._shots else ():
+            if name not in self._shots:
+                raise DataError(f"no shot of {name!r} was given; those given show {', '.join(sorted(self._shots))}")
         self.prompt = prompt
         self._round = -1
         self._order: Any = None
@@ -160,7 +177,7 @@ class RequestMaker:
         seed = seed_for(self.seed, index, attempt)
         defect = self.defects[index % len(self.defects)] if self.defects else None
         if self.normals is None:
-            return Request(seed=seed, defect=defect, prompt=self.prompt), None
+            return Request(seed=seed, shot=self._shot(index), defect=defect, prompt=self.prompt), None
         number = self._normal_number(index)
         normal = self.normals.read(number)
         source = self._source(index, number)
@@ -171,6 +188,7 @@ class RequestMaker:
             source=source.image if source else None,
             source_id=source.id if source else None,
             source_region=source.region if source and self.method.uses(Input.REGION) else None,
+            shot=self._shot(index),
             region=normal.region if self.method.uses(Input.REGION) else None,
             defect=defect,
             prompt=self.prompt,
@@ -192,6 +210,15 @@ class RequestMaker:
         rng = np.random.default_rng(seed_for(self.seed, index, "source"))
         other = int(rng.integers(len(self.normals) - 1))
         return self.normals.read(other + (other >= number))
+
+    def _shot(self, index: int) -> Shot | None:
+        if not self._shots:
+            return None
+        place, kind = divmod(index, len(self.defects))
+        defect = self.defects[kind]
+        turn, place = divmod(place, len(self._shots[defect]))
+        order = np.random.default_rng(seed_for(self.seed, "shots", defect, turn)).permutation(len(self._shots[defect]))
+        return self._shots[defect][int(order[place])]
 
 
 def _no_normals(source: DataSet | None) -> str:

@@ -159,13 +159,19 @@ def _disk(radius: int) -> Mask:
     return np.asarray(y * y + x * x <= radius * radius)
 
 
+def bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, slice] | None:
+    """Index of the smallest box around a mask (H x W bool), with a margin cut at the border; None if it is empty."""
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    if width == 0:
+        return None
+    rows = slice(max(y - margin, 0), min(y + height + margin, mask.shape[0]))
+    return rows, slice(max(x - margin, 0), min(x + width + margin, mask.shape[1]))
+
+
 def _around(mask: Mask) -> tuple[slice, slice] | None:
     """The mask's bounding box and one pixel more on each side, cut at the image's border; None if the mask is empty.
 
     A window centred outside the bounding box sees less than half of its pixels inside, so the medians are 0 there; and
     repeating the crop's edge outwards repeats zeros, as the whole image has them.
     """
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    if width == 0:
-        return None
-    return slice(max(y - 1, 0), y + height + 1), slice(max(x - 1, 0), x + width + 1)
+    return bounding_box(mask, margin=1)

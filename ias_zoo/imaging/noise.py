@@ -1,4 +1,4 @@
-"""Gradient noise after Perlin (*Improving Noise*, SIGGRAPH 2002), one octave, for any image size.
+"""Gradient noise after Perlin (*Improving Noise*, SIGGRAPH 2002), one octave, for any image size; masks made of it.
 
 The usual array implementations tile gradients to full size and therefore need an image that is divisible by the
 number of cells. Here the noise is evaluated for each pixel from its own cell, which has no such limit and gives the
@@ -9,7 +9,7 @@ touched in the row direction alone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Field = npt.NDArray[np.float32]
+    Mask = npt.NDArray[np.bool_]
 
-__all__ = ["perlin", "perlin_from_angles", "rotate"]
+__all__ = ["perlin", "perlin_from_angles", "perlin_mask", "rotate"]
 
 _BLOCK = 32768  # pixels
+MASK_TRIES = 20
+FALLBACK_SHARE = 0.05  # the mean area of the masks that the texture-mixing methods publish
 
 
 def perlin(height: int, width: int, cells_y: int, cells_x: int, rng: np.random.Generator) -> Field:
@@ -95,6 +98,62 @@ def rotate(field: Field, degrees: float) -> Field:
     height, width = field.shape
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
     return np.asarray(cv2.warpAffine(field, matrix, (width, height), flags=cv2.INTER_LINEAR), dtype=np.float32)
+
+
+def perlin_mask(
+    size: tuple[int, ...],
+    rng: np.random.Generator,
+    *,
+    given: Mask | None = None,
+    region: Mask | None = None,
+    max_cells: int = 32,
+    threshold: float | tuple[float, float] = 0.5,
+    retry_empty: bool = True,
+) -> tuple[Mask, dict[str, Any]]:
+    """Threshold turned Perlin noise, as the texture-mixing methods draw their masks.
+
+    The noise has 2^i x 2^j cells, i and j independent and uniform up to ``max_cells``, and is turned by U(-90, 90)
+    degrees with zeros in the corners.
+
+    Parameters
+    ----------
+    size:
+        Height and width.
+    given:
+        H x W bool: the mask to take instead of noise (a copy, within the region); nothing is drawn then.
+    region:
+        H x W bool: noise outside it does not count. None: anywhere.
+    max_cells:
+        The most cells along an axis, a power of two.
+    threshold:
+        What the noise must exceed; a pair is a range to draw it from.
+    retry_empty:
+        Draw anew while nothing is left, up to 20 times. After that (which takes a very small region or image) the
+        threshold is lowered on upright noise until 5 % of the region lies above it.
+
+    Returns
+    -------
+    H x W bool, and the drawn ``cells``, ``noise_degrees`` and ``threshold`` (none for a given mask).
+    """
+    if given is not None:
+        return (given.copy() if region is None else given & region), {}
+    height, width = size
+    exponents = max_cells.bit_length()  # 2^0 ... 2^(exponents - 1)
+    for _ in range(MASK_TRIES if retry_empty else 1):
+        cells_y, cells_x = (2 ** int(exponent) for exponent in rng.integers(exponents, size=2))
+        degrees = rng.uniform(-90.0, 90.0)
+        level = rng.uniform(*threshold) if isinstance(threshold, tuple) else threshold
+        upright = perlin(height, width, cells_y, cells_x, rng)
+        mask: Mask = rotate(upright, degrees) > np.float32(level)
+        if region is not None:
+            mask &= region
+        drawn = {"cells": [cells_y, cells_x], "noise_degrees": degrees, "threshold": level}
+        if mask.any() or not retry_empty:
+            return mask, drawn
+    inside = np.ones(size, dtype=np.bool_) if region is None else region
+    values = np.sort(upright[inside])
+    level = float(values[int((1.0 - FALLBACK_SHARE) * values.size)])
+    return inside & (upright >= np.float32(level)), {**drawn, "noise_degrees": 0.0, "threshold": level}
 
 
 def _cells(size: int, cells: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from ias_zoo.imaging.patches import Box
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -18,8 +20,12 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.integer]
 
 
+PLACES = 200
+"""How many places are tried at once."""
+
+
 class BoxCounter:
-    """Counts the True pixels of a mask inside boxes; ``total`` is their number.
+    """Counts the True pixels of a mask inside boxes; ``total`` is their number, ``shape`` the mask's.
 
     Parameters
     ----------
@@ -30,6 +36,7 @@ class BoxCounter:
     def __init__(self, mask: Mask) -> None:
         self._sums = np.asarray(cv2.integral(mask.view(np.uint8)), np.int32)  # (H + 1) x (W + 1)
         self.total = int(self._sums[-1, -1])
+        self.shape = mask.shape
 
     def count(self, top: Ints, left: Ints, height: Ints | int, width: Ints | int) -> npt.NDArray[np.int64]:
         """Count inside boxes of ``height`` x ``width`` pixels whose first pixel is at (``top``, ``left``).
@@ -39,6 +46,35 @@ class BoxCounter:
         bottom, right, sums = top + height, left + width, self._sums
         counts = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
         return np.asarray(counts, np.int64)
+
+
+def place_covered(
+    counter: BoxCounter, pixels: Ints, height: int, width: int, share: float, rng: np.random.Generator
+) -> Box | None:
+    """Put a box where at least ``share`` of it is on the counter's mask.
+
+    200 places are drawn at once, the box's centre uniform over the mask's pixels and the box then moved into the image;
+    the first that fits is taken.
+
+    Parameters
+    ----------
+    counter:
+        Of an H x W mask.
+    pixels:
+        Flat indices of the mask's True pixels.
+    height, width:
+        The box's size, at most the mask's.
+
+    Returns
+    -------
+    None where none of the 200 fits.
+    """
+    rows, columns = counter.shape
+    y, x = np.divmod(pixels[rng.integers(pixels.size, size=PLACES)], columns)
+    top = np.clip(y - height // 2, 0, rows - height)
+    left = np.clip(x - width // 2, 0, columns - width)
+    chosen = first_true(counter.count(top, left, height, width) >= share * height * width)
+    return None if chosen is None else Box(int(top[chosen]), int(left[chosen]), height, width)
 
 
 def first_true(accepted: Mask) -> int | None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ias_zoo.testing import features as features  # adds its checks to the list
 from ias_zoo.testing.checks import CHECKS, Check
 from ias_zoo.testing.subject import Subject
 

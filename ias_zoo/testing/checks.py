@@ -26,7 +26,8 @@ from ias_zoo.hub import read_weights
 from ias_zoo.method import Fidelity, Input, Method, Produces, Trains
 from ias_zoo.options import options_to_json
 from ias_zoo.registry import registry
-from ias_zoo.testing.subject import DEFECT, SHAPE, Subject, disc, picture, same, toy_set
+from ias_zoo.synthesizer import copies_shots
+from ias_zoo.testing.subject import DEFECT, SHAPE, Subject, disc, picture, same, toy_set, toy_shot
 
 if TYPE_CHECKING:
     from ias_zoo.synthesizer import Request, Sample
@@ -149,17 +150,17 @@ def batch_equals_singles(subject: Subject) -> None:
 def no_global_random_state(subject: Subject) -> None:
     """Neither reads nor touches the global random state of random, numpy, and torch where it is installed."""
     request = subject.request(3)
-    kept = _random_state()
+    kept = random_state()
     try:
         results = []
         for seed in (1, 2):
-            _seed_globals(seed)
-            before = pickle.dumps(_random_state())
+            seed_globals(seed)
+            before = pickle.dumps(random_state())
             results.append(_one(subject.load(), request))
-            assert pickle.dumps(_random_state()) == before, "a global random state was advanced or reseeded"
+            assert pickle.dumps(random_state()) == before, "a global random state was advanced or reseeded"
         assert same(*results), "the sample depends on a global random state"
     finally:
-        _restore(kept)
+        restore(kept)
 
 
 @check()
@@ -205,7 +206,13 @@ def any_pixel_format(subject: Subject) -> None:
     for kind, arrays in kinds.items():
         if not set(subject.method.needs) <= {Input.NORMALS, Input.SOURCE, Input.SHOTS, Input.MASKS}:
             continue
-        maker = RequestMaker(subject.method, Normals(arrays), seed=0, defects=[DEFECT] if subject.trained else [])
+        maker = RequestMaker(
+            subject.method,
+            Normals(arrays),
+            seed=0,
+            defects=[DEFECT] if subject.trained else [],
+            shots=[toy_shot()] if copies_shots(subject.method) else [],
+        )
         for outcome in produce(synthesizer, maker, range(2)):
             assert outcome.sample is not None or outcome.error, f"{kind}: neither a sample nor a word"
             if outcome.sample is not None:
@@ -273,6 +280,8 @@ def wrong_requests_refused(subject: Subject) -> None:
     """A missing input, a wrong dtype, a misfitting region, a negative seed, an unknown option: refused in words."""
     synthesizer = subject.load()
     wrong: list[dict[str, Any]] = [{"seed": -1}]
+    if Input.SHOTS in subject.method.needs and copies_shots(subject.method):
+        wrong += [{"shot": None}]
     if Input.NORMALS in subject.method.needs:
         wrong += [{"normal": None}, {"normal": picture(SHAPE, 1).astype(np.float32)}]
         wrong += [{"normal": picture(SHAPE, 1)[:, :, 0]}]
@@ -389,19 +398,22 @@ def _torch() -> Any:
     return torch
 
 
-def _random_state() -> tuple[Any, ...]:
+def random_state() -> tuple[Any, ...]:
+    """The global random state of random, numpy, and torch where it is installed."""
     torch = _torch()
     return random.getstate(), np.random.get_state(), None if torch is None else torch.get_rng_state().numpy().tobytes()  # noqa: NPY002
 
 
-def _seed_globals(seed: int) -> None:
+def seed_globals(seed: int) -> None:
+    """Seed all of them."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the global state is what is under test
     if (torch := _torch()) is not None:
         torch.manual_seed(seed)
 
 
-def _restore(state: tuple[Any, ...]) -> None:
+def restore(state: tuple[Any, ...]) -> None:
+    """Put them back."""
     random.setstate(state[0])
     np.random.set_state(state[1])  # noqa: NPY002
     if (torch := _torch()) is not None:

@@ -15,10 +15,11 @@ from ias_zoo.data import DataSet, open_data
 from ias_zoo.data.images import encode_png
 from ias_zoo.method import Input, Method, Trains
 from ias_zoo.registry import registry
-from ias_zoo.synthesizer import Request
+from ias_zoo.synthesizer import Request, copies_shots
 
 if TYPE_CHECKING:
     from ias_zoo.synthesizer import RGB, Mask, Sample
+    from ias_zoo.training.shots import Shot
 
 SHAPE = (96, 128)
 """Height and width of ordinary test pictures: not square, so that swapped axes show."""
@@ -73,6 +74,8 @@ class Subject:
             values["normal"] = picture(shape, 1)
         if self.method.uses(Input.SOURCE):
             values |= {"source": picture(shape, 2), "source_id": "source"}
+        if copies_shots(self.method):
+            values |= {"shot": toy_shot(shape), "defect": DEFECT}
         if self.trained or Input.DEFECT in self.method.needs:
             values["defect"] = DEFECT
         if Input.PROMPT in self.method.needs:
@@ -97,6 +100,17 @@ def toy_set(folder: Path) -> DataSet:
         _write(folder / f"defect/{DEFECT}/{number}.png", image)
         _write(folder / f"masks/{DEFECT}/{number}.png", mask)
     return open_data(folder)
+
+
+def toy_shot(shape: tuple[int, int] = SHAPE) -> Shot:
+    """A dark oval on a picture of the given size, for methods that copy from shots."""
+    from ias_zoo.training.shots import Shot
+
+    image, (height, width) = picture(shape, 3), shape
+    y, x = np.mgrid[:height, :width]
+    mask = ((y - height // 2) / (0.1 * height + 1)) ** 2 + ((x - width // 2) / (0.2 * width + 1)) ** 2 < 1
+    image[mask] = 20
+    return Shot("shot", image, mask, DEFECT, "0" * 64)
 
 
 def _write(path: Path, array: Any) -> None:

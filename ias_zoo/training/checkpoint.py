@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,16 @@ KEPT = 2
 """How many checkpoints of a stage stay on disk: the newest, and one before it in case that is damaged."""
 
 _STATE, _OPTIMIZER, _PROGRESS = "state.safetensors", "optimizer.safetensors", "progress.json"
+_AVERAGES = "averages.safetensors"
 
 
 def write_checkpoint(
-    place: Path, done: int, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, report: dict[str, Any]
+    place: Path,
+    done: int,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    averages: Sequence[torch.Tensor],
+    report: dict[str, Any],
 ) -> Path:
     """Write the state after ``done`` steps to a temporary folder, then rename it into place."""
     target = place / f"step-{done:07d}"
@@ -32,6 +38,10 @@ def write_checkpoint(
     partial.mkdir(parents=True)
     save_file(trained_state(modules), partial / _STATE)
     save_file(_optimizer_tensors(optimizer), partial / _OPTIMIZER)
+    if averages:
+        save_file(
+            {str(number): tensor.cpu().contiguous() for number, tensor in enumerate(averages)}, partial / _AVERAGES
+        )
     (partial / _PROGRESS).write_text(json.dumps({"done": done, "report": report}), encoding="utf-8")
     if target.exists():
         shutil.rmtree(target)
@@ -48,9 +58,12 @@ def latest_checkpoint(place: Path) -> Path | None:
 
 
 def read_checkpoint(
-    folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+    folder: Path,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    averages: Sequence[torch.Tensor] = (),
 ) -> tuple[int, dict[str, Any]]:
-    """Load a checkpoint into the modules and the optimizer; gives the steps done and the report so far.
+    """Load a checkpoint into modules, optimizer and moving averages; gives the steps done and the report so far.
 
     Raises
     ------
@@ -61,6 +74,9 @@ def read_checkpoint(
         progress = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
         load_trained_state(modules, load_file(folder / _STATE))
         _restore_optimizer(optimizer, load_file(folder / _OPTIMIZER))
+        kept = load_file(folder / _AVERAGES) if averages else {}
+        for number, tensor in enumerate(averages):
+            tensor.copy_(kept[str(number)])
         return int(progress["done"]), progress["report"]
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise WeightsError(

@@ -8,14 +8,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import ias_zoo
 from ias_zoo.data import DataSet, open_data
 from ias_zoo.data.images import write_whole
-from ias_zoo.errors import NotFitted, OptionError
+from ias_zoo.errors import NotFitted, OptionError, WeightsError
 from ias_zoo.method import PLUGIN_API
-from ias_zoo.options import options_to_json
+from ias_zoo.options import build_options, options_to_json
 from ias_zoo.synthesizer import ImageSynthesizer, Setup
 from ias_zoo.training.report import StageReport, TrainingReport
 from ias_zoo.training.shots import TrainingSet, load_shots
@@ -40,7 +40,12 @@ class TrainableSynthesizer(ImageSynthesizer):
     """A method that has to be fitted, or given weights, before it can make samples.
 
     A subclass writes :meth:`train`, :meth:`write_parts`, :meth:`read_parts` and :meth:`draw`.
+
+    Loaded weights bring the options they were made with. The caller's own go before them, except for those named in
+    ``trained_options``, which the weights' shapes and meaning hang on: contradicting one is an error.
     """
+
+    trained_options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
@@ -51,6 +56,7 @@ class TrainableSynthesizer(ImageSynthesizer):
             from ias_zoo.hub import fetch_weights
 
             folder, manifest, commit = fetch_weights(setup.weights, revision=setup.revision, method=self.method.name)
+            self.options = self._options_with(manifest)
             self.read_parts(folder, manifest)
             self._now_fitted(manifest, commit)
 
@@ -144,6 +150,22 @@ class TrainableSynthesizer(ImageSynthesizer):
 
         with tempfile.TemporaryDirectory() as scratch:
             return push_weights(self.save_pretrained(Path(scratch) / "weights"), repo_id, private=private)
+
+    def _options_with(self, manifest: Manifest) -> Any:
+        """The weights' options, and over them those that the caller gave."""
+        name = self.method.name
+        asked = options_to_json(self.options)
+        given = {option: asked[option] for option in self.setup.given}
+        for option in self.trained_options:
+            stored = manifest.options.get(option)
+            if option in given and given[option] != stored:
+                raise OptionError(
+                    f"{option}={given[option]!r}: these weights were trained with {stored!r}; leave it out"
+                )
+        try:
+            return build_options(type(self.options), {**manifest.options, **given}, method=name)
+        except OptionError as error:
+            raise WeightsError(f"the weights' options are not those of this {name}: {error}") from error
 
     def _start(self) -> str:
         """The base that the fit starts from, as it was asked for."""

@@ -56,6 +56,8 @@ class Schedule:
     """How long and how to train.
 
     ``accumulate`` micro-batches make one step. ``checkpoint_every`` and ``preview_every`` are steps; 0 switches off.
+    ``ema`` is the decay of a moving average of what trains, which replaces it at the end; 0 is off. It warms up:
+    after n steps the decay is at most (1 + n) / (10 + n).
     """
 
     steps: int
@@ -64,6 +66,7 @@ class Schedule:
     preview_every: int = 0
     mixed_precision: str = "no"
     max_grad_norm: float | None = None
+    ema: float = 0.0
 
 
 def train(
@@ -98,8 +101,9 @@ def train(
     prepared = accelerator.prepare(optimizer)
     report = StageReport(name=task.name, steps=schedule.steps)
     place = None if folder is None else folder / task.name
-    first = _restore(task, optimizer, place, report) if resume and place is not None else 0
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    averages = [parameter.detach().clone() for parameter in trained] if schedule.ema > 0 else []
+    first = _restore(task, optimizer, averages, place, report) if resume and place is not None else 0
     for module in task.modules.values():
         module.train()
     if device.type == "cuda":
@@ -110,15 +114,21 @@ def train(
         total = sum(terms.values())
         if not math.isfinite(total):
             raise TrainingError(_not_finite(task, number, terms, place))
+        done = number + 1
+        if averages:
+            decay = min(schedule.ema, (1 + done) / (10 + done))
+            torch._foreach_lerp_(averages, [parameter.detach() for parameter in trained], 1 - decay)
         report.add(terms, time.perf_counter() - started)
         step(number, total)
-        done = number + 1
         if place is not None and (
             done == schedule.steps or (schedule.checkpoint_every and done % schedule.checkpoint_every == 0)
         ):
-            write_checkpoint(place, done, task.modules, optimizer, report.to_dict())
+            write_checkpoint(place, done, task.modules, optimizer, averages, report.to_dict())
         if place is not None and schedule.preview_every and done % schedule.preview_every == 0:
             task.preview(done, place)
+    with torch.no_grad():
+        for parameter, average in zip(trained if averages else [], averages, strict=True):
+            parameter.copy_(average)
     for module in task.modules.values():
         module.eval()
     report.peak_memory_mb = peak_memory_mb(device)
@@ -155,11 +165,13 @@ def _step(
     return sums
 
 
-def _restore(task: Task, optimizer: torch.optim.Optimizer, place: Path, report: StageReport) -> int:
+def _restore(
+    task: Task, optimizer: torch.optim.Optimizer, averages: list[torch.Tensor], place: Path, report: StageReport
+) -> int:
     found = latest_checkpoint(place)
     if found is None:
         return 0
-    done, kept = read_checkpoint(found, task.modules, optimizer)
+    done, kept = read_checkpoint(found, task.modules, optimizer, averages)
     report.restore(kept)
     return done
 

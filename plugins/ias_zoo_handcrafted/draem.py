@@ -31,12 +31,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from ias_zoo import Drawn, ImageSynthesizer, Request
-from ias_zoo.imaging.noise import perlin, rotate
-from ias_zoo.imaging.photometric import apply_operations, draw_operations, turn
+from ias_zoo.imaging.affine import turn_normal
+from ias_zoo.imaging.blending import mix
+from ias_zoo.imaging.noise import perlin_mask
+from ias_zoo.imaging.photometric import apply_operations, draw_operations
 from ias_zoo.imaging.textures import textures
 
 if TYPE_CHECKING:
@@ -57,8 +58,6 @@ PAPER_OPERATIONS = (
     "hue_saturation",
     "autocontrast",
 )
-NOISE_TRIES = 20
-FALLBACK_SHARE = 0.05  # the mean area of the published masks
 
 
 class Draem(ImageSynthesizer):
@@ -80,10 +79,15 @@ class Draem(ImageSynthesizer):
             clean = np.zeros(normal.shape[:2], dtype=np.bool_)
             return Drawn(image=normal.copy(), mask=clean, drawn={**drawn, "anomalous": False})
 
-        if request.mask is None:
-            mask, noise = self._draw_mask(normal.shape[:2], region, rng)
-        else:
-            mask, noise = request.mask.copy() if region is None else request.mask & region, {}
+        mask, noise = perlin_mask(
+            normal.shape[:2],
+            rng,
+            given=request.mask,
+            region=region,
+            max_cells=options.max_cells,
+            threshold=0.5 if options.variant == "code" else (0.3, 0.7),
+            retry_empty=options.retry_empty,
+        )
         names = None if options.variant == "code" else PAPER_OPERATIONS
         texture, source = self.textures.sample(normal.shape[0], normal.shape[1], rng)
         operations = draw_operations(options.operations, rng, names)
@@ -101,60 +105,7 @@ class Draem(ImageSynthesizer):
             return normal, region, {}
         limit = 90.0 if self.options.variant == "code" else 45.0
         degrees = rng.uniform(-limit, limit)
-        turned = None if region is None else rotate(region.astype(np.float32), degrees) > 0.5
-        if turned is not None and not turned.any():  # the region would leave the picture: this normal is not turned
+        turned = turn_normal(normal, region, degrees)
+        if turned is None:  # the region would leave the picture: this normal is not turned
             return normal, region, {}
-        return turn(normal, degrees), turned, {"normal_degrees": degrees}
-
-    def _draw_mask(
-        self, size: tuple[int, ...], region: Mask | None, rng: np.random.Generator
-    ) -> tuple[Mask, dict[str, Any]]:
-        """Threshold turned Perlin noise, within the region.
-
-        With ``retry_empty`` the noise is drawn anew while nothing is left, up to ``NOISE_TRIES`` times. After that
-        (which takes a very small region or image) the threshold is lowered on upright noise until ``FALLBACK_SHARE``
-        of the region lies above it.
-        """
-        height, width = size
-        code = self.options.variant == "code"
-        largest = self.options.max_cells.bit_length()  # 2^0 ... 2^(largest - 1)
-        for _ in range(NOISE_TRIES if self.options.retry_empty else 1):
-            cells_y, cells_x = (2 ** int(exponent) for exponent in rng.integers(largest, size=2))
-            degrees = rng.uniform(-90.0, 90.0)
-            threshold = 0.5 if code else rng.uniform(0.3, 0.7)
-            upright = perlin(height, width, cells_y, cells_x, rng)
-            mask: Mask = rotate(upright, degrees) > np.float32(threshold)
-            if region is not None:
-                mask &= region
-            drawn = {"cells": [cells_y, cells_x], "noise_degrees": degrees, "threshold": threshold}
-            if mask.any() or not self.options.retry_empty:
-                return mask, drawn
-        inside = np.ones(size, dtype=np.bool_) if region is None else region
-        values = np.sort(upright[inside])
-        threshold = float(values[int((1.0 - FALLBACK_SHARE) * values.size)])
-        return inside & (upright >= np.float32(threshold)), {**drawn, "noise_degrees": 0.0, "threshold": threshold}
-
-
-def mix(normal: RGB, texture: RGB, mask: Mask, b: float) -> RGB:
-    """Blend ``b`` of the normal with 1 - ``b`` of the texture inside the mask; elsewhere the normal, bit for bit.
-
-    Parameters
-    ----------
-    normal, texture:
-        H x W x 3 uint8 RGB.
-    mask:
-        H x W bool.
-    b:
-        The normal's weight, in [0, 1].
-
-    Returns
-    -------
-    H x W x 3 uint8 RGB, rounded to the nearest level.
-    """
-    image = normal.copy()
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size:
-        box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        blend = cv2.addWeighted(normal[box], b, texture[box], 1.0 - b, 0.0)
-        image[box] = cv2.copyTo(blend, mask[box].view(np.uint8), image[box].copy())
-    return image
+        return *turned, {"normal_degrees": degrees}

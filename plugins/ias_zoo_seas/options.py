@@ -19,6 +19,8 @@ class SeaSOptions:
     lora_targets: Literal["attention", "all"] = option(
         "all", "layers with adapters: attention alone, or also feed-forward, projection and residual layers"
     )
+    alpha: Annotated[float, Gt(0)] | None = option(None, "scale of the adapters is alpha / rank; null: the rank")
+    lora_start: Literal["gaussian", "kaiming"] = option("gaussian", "how the adapters' A starts; B is 0")
     train_tokens: Literal["new", "all"] = option("new", "rows of the token embedding that train; published code: all")
     turn: bool = option(True, "turn and mirror shots at random; switch off for products in one pose")
     partner: Literal["random", "fixed"] = option(
@@ -57,5 +59,10 @@ class SeaSOptions:
         0.2, "mean defect probability above which it is mask"
     )
     fill_holes: bool = option(False, "fill holes of the mask (ours)")
+    ema: Annotated[float, Interval(ge=0, lt=1)] = option(0.0, "decay of a moving average of the weights; 0: none")
     gradient_checkpointing: bool = option(False, "less memory, more time")
+    mixed_precision: Literal["no", "fp16", "bf16"] = option("no", "precision of the training steps")
+    channels_last: bool = option(False, "pictures channel by channel last in memory: faster on some machines")
+    attention_slicing: bool = option(False, "less memory for attention, more time")
+    offload: bool = option(False, "for sampling: weights wait on the CPU until they are used")
     checkpoint_every: Annotated[int, Ge(0)] = option(200, "steps between checkpoints; 0: at the end only")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from ias_zoo_seas.options import SeaSOptions
 
 UNET_FEATURES = ("up_blocks.1", "up_blocks.2")
+Preview = Callable[[int, Path], None]
+"""Writes a picture of what the model makes after so many steps into a folder."""
+
+
+def no_preview(step: int, folder: Path) -> None:
+    """Write nothing."""
+
+
 VAE_FEATURES = ("decoder.up_blocks.0", "decoder.up_blocks.1", "decoder.up_blocks.2")
 
 
@@ -99,9 +107,10 @@ class GeneratorStage:
     name = "generator"
 
     def __init__(
-        self, base: Base, batches: Batches, options: SeaSOptions, tokens: nn.Module, rates: tuple[float, float]
-    ) -> None:
-        self.base, self.batches, self.options = base, batches, options
+        self, base: Base, batches: Batches, options: SeaSOptions, tokens: nn.Module, rates: tuple[float, float],
+        preview: Preview = no_preview,
+    ) -> None:  # fmt: skip
+        self.base, self.batches, self.options, self.preview = base, batches, options, preview
         self.tokens, self.rates = tokens, rates
         self.modules: Mapping[str, nn.Module] = {"unet": base.unet, "tokens": tokens}
         self.layers = existing(base.unet, attention_layers(options.attention_maps))
@@ -125,7 +134,7 @@ class GeneratorStage:
             predicted = base.unet(noisy.to(base.unet.dtype), t, encoder_hidden_states=context).sample.float()
             maps = tap.maps
         shots = len(batch.masks)
-        error = (predicted - noise).square()
+        error = (predicted - base.target(latents, noise, t)).square()
         terms = {"shots": error[:shots].mean(), "normals": error[shots:].mean()}
         targets = mask_pyramid(batch.masks.to(base.device), latents.shape[-1])
         first = 0
@@ -137,17 +146,16 @@ class GeneratorStage:
             )
         return terms
 
-    def preview(self, step: int, folder: Path) -> None:
-        """The generator has no picture of its own; the report's curves show it."""
-
 
 class MaskStage:
     """FL(P_S, [M; 0]) + FL(P_h, [M at h; 0]) on the frozen generator's features."""
 
     name = "mask"
 
-    def __init__(self, base: Base, batches: Batches, options: SeaSOptions, head: MaskHead) -> None:
-        self.base, self.batches, self.options, self.head = base, batches, options, head
+    def __init__(
+        self, base: Base, batches: Batches, options: SeaSOptions, head: MaskHead, preview: Preview = no_preview
+    ) -> None:
+        self.base, self.batches, self.options, self.head, self.preview = base, batches, options, head, preview
         self.modules: Mapping[str, nn.Module] = {"head": head}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -169,7 +177,8 @@ class MaskStage:
                 ).sample.float()
                 unet_features = [feature.float() for feature in tap.features]
             fresh = gaussian(latents.shape[1:], batch.generators[:shots], base.device)
-            before = previous_latents(base.scheduler, predicted[:shots], t[:shots], noisy[:shots], fresh)
+            told = base.noise_of(predicted, noisy, t)
+            before = previous_latents(base.scheduler, told[:shots], t[:shots], noisy[:shots], fresh)
             with FeatureTap(base.vae, VAE_FEATURES) as tap:
                 base.decode(before)
                 vae_features = [feature.float() for feature in tap.features]
@@ -185,9 +194,6 @@ class MaskStage:
         """Defect pixels of the shots, and none for the normals behind them."""
         defect = masks > 0.5 if self.options.mask_target == "half" else masks == 1.0
         return torch.cat([defect, torch.zeros_like(defect)])
-
-    def preview(self, step: int, folder: Path) -> None:
-        """The mask stage has no picture of its own; the report's curves show it."""
 
 
 def previous_latents(

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from ias_zoo.data.images import encode_png, write_whole
 from ias_zoo.diffusion.base import Base, gaussian, generator, open_base, undisturbed
 from ias_zoo.diffusion.sampling import denoise
 from ias_zoo.diffusion.taps import FeatureTap
@@ -32,6 +33,7 @@ from ias_zoo.diffusion.tokens import NewRows, add_words
 from ias_zoo.errors import OptionError, RequestError, WeightsError
 from ias_zoo.generation.seeds import seed_for
 from ias_zoo.synthesizer import Drawn, Request, Setup
+from ias_zoo.training.lora import add_lora, load_lora, save_lora
 from ias_zoo.training.report import TrainingReport
 from ias_zoo.training.shots import TrainingSet, centre_square, choose_crop
 from ias_zoo.training.trainable import FitRun, TrainableSynthesizer
@@ -40,10 +42,14 @@ from ias_zoo_seas.mask_head import MaskHead
 from ias_zoo_seas.stages import UNET_FEATURES, VAE_FEATURES, Batches, GeneratorStage, MaskStage
 
 if TYPE_CHECKING:
+    import os
+
     from ias_zoo.hub import Manifest
+    from ias_zoo.synthesizer import RGB
     from ias_zoo_seas.options import SeaSOptions
 
 PRODUCT, WORDS = "ob1", 4
+SD_SCALE = 0.18215  # scaling factor of Stable Diffusion 1.x's autoencoder
 MASK_STEPS = 3  # the last sampling steps whose masks are averaged
 SMALL_BASE = 128  # pixels: at this size and below, the defaults for small bases hold
 LORA = "unet_lora"
@@ -59,6 +65,7 @@ class SeaS(TrainableSynthesizer):
 
     options: SeaSOptions
     devices = ("cpu", "cuda")
+    trained_options = ("train_unet", "rank", "alpha", "lora_targets", "lora_start", "train_tokens", "mask_channels")
 
     def __init__(self, setup: Setup) -> None:
         self._base: Base | None = None
@@ -69,6 +76,8 @@ class SeaS(TrainableSynthesizer):
 
     def to(self, device: str) -> SeaS:
         """Move to a device."""
+        if self._base is not None and self.options.offload:
+            raise OptionError("weights that are offloaded stay on their device; load again with device=")
         self._device = device
         if self._base is not None:
             from ias_zoo.diffusion.base import pick_device
@@ -92,7 +101,9 @@ class SeaS(TrainableSynthesizer):
     def train(self, data: TrainingSet, run: FitRun) -> TrainingReport:
         """Both stages, on a base opened anew."""
         options = self.options
-        base = self._open()
+        if options.offload:
+            raise OptionError("offload=true is for sampling; gradient_checkpointing=true saves memory in training")
+        base = self._open(self.setup.base, self.setup.dtype or "float32")
         self._add_tokens(base, data.defects)
         trained = self._prepare_unet(base)
         small = base.resolution <= SMALL_BASE
@@ -108,14 +119,22 @@ class SeaS(TrainableSynthesizer):
                 accumulate=options.accumulate,
                 checkpoint_every=options.checkpoint_every,
                 preview_every=run.preview_every,
+                mixed_precision=options.mixed_precision,
+                ema=options.ema,
             )
 
         def batches(stage: str) -> Batches:
             seed = seed_for(run.seed, stage)
             return Batches(data, options, base.resolution, crop, prompts, f"a {PRODUCT}", seed)
 
-        generator_stage = GeneratorStage(base, batches("generator"), options, self._tokens, self._rates(trained))
-        mask_stage = MaskStage(base, batches("mask"), options, self._new_head(base))
+        head = self._new_head(base)
+
+        def preview(step: int, folder: Path) -> None:
+            self._preview(base, head, data, folder / f"preview-{step:07d}.png")
+
+        rates = self._rates(trained)
+        generator_stage = GeneratorStage(base, batches("generator"), options, self._tokens, rates, preview)
+        mask_stage = MaskStage(base, batches("mask"), options, head, preview)
         for stage, steps in ((generator_stage, options.steps), (mask_stage, options.mask_steps)):
             plan = schedule(steps)
 
@@ -128,9 +147,34 @@ class SeaS(TrainableSynthesizer):
         self._base, self._head = base, mask_stage.head
         return report
 
-    def _open(self) -> Base:
-        setup = self.setup
-        return open_base(setup.base, self.method.base, device=self._device, dtype=setup.dtype or "float32")
+    def _preview(self, base: Base, head: MaskHead, data: TrainingSet, path: Path) -> None:
+        """One sample a defect type, masks beside, as the model is now; training goes on as if it had not been."""
+        tiles = []
+        training = [module for module in (base.unet, head) if module.training]
+        for module in training:
+            module.eval()
+        with torch.no_grad(), undisturbed(base.device):
+            for number, defect in enumerate(data.defects):
+                normal = data.normals.read(number % len(data.normals)).image
+                rng = np.random.default_rng(number)
+                made = self._sample(base, head, data.defects, defect, normal, rng)
+                mask = np.repeat(made.mask[:, :, None].astype(np.uint8) * 255, 3, axis=2)
+                tiles.append(np.concatenate([made.image, mask], axis=0))
+        for module in training:
+            module.train()
+        write_whole(path, encode_png(np.concatenate(tiles, axis=1)))
+
+    def _open(self, base: str | os.PathLike[str] | None, dtype: str | None) -> Base:
+        options = self.options
+        return open_base(
+            base,
+            self.method.base,
+            device=self._device,
+            dtype=dtype,
+            channels_last=options.channels_last,
+            attention_slicing=options.attention_slicing,
+            offload=options.offload,
+        )
 
     def _add_tokens(self, base: Base, defects: tuple[str, ...]) -> None:
         words = {PRODUCT: "object"}
@@ -149,16 +193,8 @@ class SeaS(TrainableSynthesizer):
         if options.train_unet == "full":
             base.unet.requires_grad_(True)
         else:
-            from peft import LoraConfig
-
             targets = ATTENTION if options.lora_targets == "attention" else EVERYTHING
-            with torch.random.fork_rng(devices=[]):  # the adapters' start is drawn from the global generator
-                torch.manual_seed(seed_for("lora", options.rank))
-                base.unet.add_adapter(
-                    LoraConfig(
-                        r=options.rank, lora_alpha=options.rank, target_modules=targets, init_lora_weights="gaussian"
-                    )
-                )
+            add_lora(base.unet, options.rank, targets, alpha=options.alpha, start=options.lora_start)
         if options.gradient_checkpointing:
             base.unet.enable_gradient_checkpointing()
         return options.train_unet
@@ -187,13 +223,16 @@ class SeaS(TrainableSynthesizer):
             known = ", ".join(defects)
             raise RequestError(f"request.defect is {request.defect!r}; these weights know {known}")
         with undisturbed(base.device):
-            return self._sample(base, request, defect, rng)
+            return self._sample(base, self._head, defects, defect, request.normal, rng)
 
-    def _sample(self, base: Base, request: Request, defect: str, rng: np.random.Generator) -> Drawn:
+    def _sample(
+        self, base: Base, head: MaskHead, defects: tuple[str, ...], defect: str, normal: RGB | None,
+        rng: np.random.Generator,
+    ) -> Drawn:  # fmt: skip
         """Start, denoise, decode; the mask is the mean of the last three steps' predictions, above the threshold."""
-        options, defects = self.options, self.defects
+        options = self.options
         generators = [generator(int(rng.integers(2**63)))]
-        start = self._first_latents(base, request, rng, generators)
+        start = self._first_latents(base, normal, rng, generators)
         small = base.resolution <= SMALL_BASE
         guidance = options.guidance or (3.0 if small else 8.0)
         masks: list[torch.Tensor] = []
@@ -206,7 +245,7 @@ class SeaS(TrainableSynthesizer):
                 with FeatureTap(base.vae, VAE_FEATURES) as vae_tap:
                     base.decode(latents)
                 features = [feature[-1:].float() for feature in unet_tap.features]  # those of the prompt
-                masks.append(self._predict(features, [feature.float() for feature in vae_tap.features]))
+                masks.append(self._predict(head, features, [feature.float() for feature in vae_tap.features]))
 
             latents = denoise(base, start, text, empty, steps=options.sampling_steps, guidance=guidance, before=collect)
             pixels = base.decode(latents)[0]
@@ -224,23 +263,27 @@ class SeaS(TrainableSynthesizer):
         )
 
     def _first_latents(
-        self, base: Base, request: Request, rng: np.random.Generator, generators: list[torch.Generator]
+        self, base: Base, normal: RGB | None, rng: np.random.Generator, generators: list[torch.Generator]
     ) -> torch.Tensor:
-        """x_T = sqrt(a) z_ref + sqrt(1 - a) n: a faint hint of the normal's colours, z_ref unscaled as published."""
+        """x_T = sqrt(a) z_ref + sqrt(1 - a) n: a faint hint of the normal's colours.
+
+        z_ref is unscaled as published: the denoiser's latents over Stable Diffusion's 0.18215. Other bases scale
+        their latents by another factor (the embedded one by 1), so dividing by theirs would change the hint.
+        """
         shape = (base.unet.config.in_channels, base.resolution // base.cell, base.resolution // base.cell)
-        if request.normal is None:
+        if normal is None:
             return gaussian(shape, generators, base.device)
-        picture = centre_square(request.normal, base.resolution, self._crop, rng)
+        picture = centre_square(normal, base.resolution, self._crop, rng)
         pixels = torch.from_numpy(picture.transpose(2, 0, 1).copy())[None].float() / 127.5 - 1
         with torch.no_grad():
-            reference = base.encode(pixels, generators, scale=False)
+            reference = base.encode(pixels, generators) / SD_SCALE
         alpha = start_alpha(self.options.start_step)
         start: torch.Tensor = alpha**0.5 * reference + (1 - alpha) ** 0.5 * gaussian(shape, generators, base.device)
         return start
 
-    def _predict(self, unet_features: list[torch.Tensor], vae_features: list[torch.Tensor]) -> torch.Tensor:
-        head = self._head
-        assert head is not None  # noqa: S101 - fitted
+    def _predict(
+        self, head: MaskHead, unet_features: list[torch.Tensor], vae_features: list[torch.Tensor]
+    ) -> torch.Tensor:
         if self.options.batch_norm == "eval":
             alone: torch.Tensor = head.eval().predict(unet_features, vae_features)
             return alone
@@ -265,14 +308,7 @@ class SeaS(TrainableSynthesizer):
         assert self._base is not None and self._head is not None  # noqa: S101, PT018 - fitted
         unet = self._base.unet
         if self.options.train_unet == "lora":
-            from peft import get_peft_model_state_dict
-
-            unet.peft_config["default"].save_pretrained(str(folder / LORA))
-            state = {
-                f"base_model.model.{name}": tensor.detach().cpu().contiguous()
-                for name, tensor in get_peft_model_state_dict(unet).items()
-            }
-            save_file(state, folder / LORA / "adapter_model.safetensors")
+            save_lora(unet, folder / LORA)
         else:
             save_file({name: tensor.cpu().contiguous() for name, tensor in unet.state_dict().items()}, folder / FULL)
         rows = self._tokens.rows if isinstance(self._tokens, NewRows) else self._tokens.weight
@@ -281,13 +317,12 @@ class SeaS(TrainableSynthesizer):
 
     def read_parts(self, folder: Path, manifest: Manifest) -> None:
         """Open the manifest's base and put on it what was trained."""
-        self._match_options(manifest)
         base = self._open_for(manifest)
         self._add_tokens(base, manifest.defects)
         self._crop = manifest.facts.get("crop")
         try:
             if self.options.train_unet == "lora":
-                _load_lora(base, folder / LORA)
+                load_lora(base.unet, folder / LORA)
             else:
                 base.unet.load_state_dict(load_file(folder / FULL))
             rows = load_file(folder / TOKENS)["rows"]
@@ -308,20 +343,13 @@ class SeaS(TrainableSynthesizer):
         self._head.requires_grad_(False).eval()
         self._base = base
 
-    def _match_options(self, manifest: Manifest) -> None:
-        """What training decided holds; what concerns sampling is the caller's."""
-        for name in ("train_unet", "rank", "lora_targets", "train_tokens", "mask_channels"):
-            stored = manifest.options.get(name)
-            value = tuple(stored) if isinstance(stored, list) else stored
-            object.__setattr__(self.options, name, value)
-
     def _open_for(self, manifest: Manifest) -> Base:
         if self.setup.base is None and manifest.base is None:
             raise OptionError("the weights name no base; give one with base=")
         wanted = self.setup.base
         if wanted is None:
             wanted = manifest.base if manifest.base_revision is None else f"{manifest.base}@{manifest.base_revision}"
-        return open_base(wanted, None, device=self._device, dtype=self.setup.dtype)
+        return self._open(wanted, self.setup.dtype)
 
 
 def start_alpha(step: int) -> float:
@@ -331,21 +359,6 @@ def start_alpha(step: int) -> float:
     """
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, max(step, 1), dtype=torch.float64) ** 2
     return float((1 - betas).prod()) if step else 1.0
-
-
-def _load_lora(base: Base, folder: Path) -> None:
-    from peft import LoraConfig, set_peft_model_state_dict
-
-    config = LoraConfig.from_pretrained(str(folder))
-    with torch.random.fork_rng(devices=[]):  # the adapter's start is drawn from the global generator, then overwritten
-        base.unet.add_adapter(config)
-    state = {
-        name.removeprefix("base_model.model."): tensor
-        for name, tensor in load_file(folder / "adapter_model.safetensors").items()
-    }
-    result = set_peft_model_state_dict(base.unet, state)
-    if result is not None and result.unexpected_keys:
-        raise ValueError(f"the adapter has layers this base lacks, among them {result.unexpected_keys[0]}")
 
 
 def _filled(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:

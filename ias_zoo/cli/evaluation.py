@@ -1,0 +1,224 @@
+"""``compare`` and ``evaluate``: what synthetic pictures are worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ias_zoo.cli.console import print_json, print_table, training_progress
+from ias_zoo.errors import OptionError
+
+if TYPE_CHECKING:
+    from ias_zoo.report.results import Comparison, Values
+
+_DATA = typer.Option(help="Real pictures: good ones, defective ones and their masks; a folder or a manifest.")
+_SHOTS = typer.Option(
+    help="Training shots of each type, one a group: a number, or crack=4,blowhole=8. Default: a third of the groups."
+)
+_GROUP = typer.Option(help="A regular expression that finds in a picture's name what must stay on one side.")
+_EXTRACTOR = typer.Option(
+    help="Network for FID, KID and the like: inception-v3, dinov2, safetensors:FILE. Not measured without."
+)
+_LPIPS = typer.Option(
+    help="Network of perceptual distances: lpips-squeeze, lpips-alex, lpips-vgg. Not measured without."
+)
+_DETECTOR = typer.Option(help="Network of the detector that judges masks. Default: that of --lpips.")
+_FILES = typer.Option("--weights", help="NAME=FILE of a network's local weights; again for several.")
+
+
+def compare(
+    data: Annotated[Path, _DATA],
+    methods: Annotated[str, typer.Option(help="Names with commas between. The baselines come by themselves.")],
+    out: Annotated[Path, typer.Option(help="A folder; what is in it of the same comparison is not run again.")],
+    shots: Annotated[str | None, _SHOTS] = None,
+    defect: Annotated[list[str] | None, typer.Option(help="A defect type; again for several. Default: all.")] = None,
+    protocol: Annotated[str, typer.Option(help="How the detector is trained and tested.")] = "quick",
+    seeds: Annotated[int | None, typer.Option(help="How many; default: the protocol's.")] = None,
+    n: Annotated[int, typer.Option("-n", help="Synthetic pictures of a method and seed.")] = 300,
+    base: Annotated[
+        str | None, typer.Option(help="For methods that start from one: tiny, a folder, a repository.")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="method.option=value; again for several.")] = None,
+    group_by: Annotated[str | None, _GROUP] = None,
+    fit_each_seed: Annotated[bool, typer.Option(help="Fit anew for each seed; else once a method.")] = False,
+    extractor: Annotated[str | None, _EXTRACTOR] = None,
+    lpips: Annotated[str | None, _LPIPS] = None,
+    detector: Annotated[str | None, _DETECTOR] = None,
+    weights: Annotated[list[str] | None, _FILES] = None,
+    workers: Annotated[int, typer.Option(help="Processes that generate, a core each.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    white: Annotated[int | None, typer.Option(help="The value that is white in 16-bit pictures.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Fit, generate and evaluate several methods on one split: which makes the detector better, and by how much."""
+    from ias_zoo.evaluation.compare import Task
+    from ias_zoo.evaluation.compare import compare as run
+
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    task = Task(
+        data=data,
+        shots=_counts(shots),
+        defects=defect,
+        group_by=group_by,
+        protocol=protocol,
+        seeds=seeds,
+        n=n,
+        base=base,
+        options=_options(set_ or []),
+        fit_each_seed=fit_each_seed,
+        measures=_measures(extractor, lpips, detector, weights or []),
+        device=device,
+        white=white,
+        workers=workers,
+    )
+    with training_progress() as bar:
+        found = run(task, names, out, step=lambda name, what, done, of: bar(f"{name}: {what}", done, of, float("nan")))
+    if json:
+        print_json(_as_json(found))
+        return
+    print_comparison(found)
+    print(f"next: ias-zoo report {out}")
+
+
+def print_comparison(found: Comparison) -> None:
+    """The table, best first."""
+    rows = [["shots alone", "", *_scores(found.reference, "shots"), "", ""]]
+    for row in found.rows:
+        gain = f"{_spread(row.gain, sign=True)} {row.verdict}" if row.gain else "not run"
+        cost = _spread(row.seconds(), digits=0)
+        rows.append([row.method, gain, *_scores(row, "both"), _spread(row.scores("synthetic", "pixel_ap")), cost])
+    columns = ["method", "gain", "pixel AP", "AUROC", "F1", "PRO", "image AUROC", "synthetic alone", "seconds"]
+    seeds = len(found.seeds)
+    print_table(
+        columns, rows, title=f"Pixel AP with minus without the synthetic pictures; mean ± deviation of {seeds} seeds"
+    )
+
+
+def _scores(row: Any, arm: str) -> list[str]:
+    names = ("pixel_ap", "pixel_auroc", "pixel_f1", "pixel_pro", "image_auroc")
+    return [_spread(row.scores(arm, name)) for name in names]
+
+
+def _spread(values: Values, *, sign: bool = False, digits: int = 3) -> str:
+    from ias_zoo.report.results import deviation, mean
+
+    if not values:
+        return "-"
+    text = f"{mean(values):{'+' if sign else ''}.{digits}f}"
+    width = deviation(values)
+    return text if width is None else f"{text} ± {width:.{digits}f}"
+
+
+def _as_json(found: Comparison) -> dict[str, Any]:
+    def arms(row: Any) -> dict[str, Any]:
+        known = sorted({(arm, name) for one in row.experiments for arm in one.arms for name in one.score_names(arm)})
+        return {f"{arm}.{name}": row.scores(arm, name) for arm, name in known}
+
+    return {
+        "reference": arms(found.reference),
+        "methods": [
+            {"method": row.method, "gain": row.gain, "verdict": row.verdict, "seconds": row.seconds(), **arms(row)}
+            for row in found.rows
+        ],
+    }
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A folder that `generate` made.")],
+    data: Annotated[Path, _DATA],
+    shots: Annotated[str | None, _SHOTS] = None,
+    protocol: Annotated[str, typer.Option(help="How the detector is trained and tested.")] = "quick",
+    seeds: Annotated[int | None, typer.Option(help="How many; default: the protocol's. 0: train no detector.")] = None,
+    group_by: Annotated[str | None, _GROUP] = None,
+    extractor: Annotated[str | None, _EXTRACTOR] = None,
+    lpips: Annotated[str | None, _LPIPS] = None,
+    detector: Annotated[str | None, _DETECTOR] = None,
+    weights: Annotated[list[str] | None, _FILES] = None,
+    out: Annotated[Path | None, typer.Option(help="A JSON file for the result.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    white: Annotated[int | None, typer.Option(help="The value that is white in 16-bit pictures.")] = None,
+) -> None:
+    """Measure a generated folder: masks, fidelity, diversity, and what it is worth to a detector."""
+    from ias_zoo.data.images import write_whole
+    from ias_zoo.evaluation.evaluate import evaluate as run
+    from ias_zoo.report.results import as_text, figures_in
+
+    if out is not None and out.exists():
+        raise OptionError(f"--out {out}: exists; give another name")
+    with training_progress() as step:
+        found = run(
+            folder,
+            data,
+            shots=_counts(shots),
+            protocol=protocol,
+            seeds=seeds,
+            group_by=group_by,
+            measures=_measures(extractor, lpips, detector, weights or []),
+            device=device,
+            white=white,
+            step=step,
+        )
+    figures = [[name, _figure(one)] for name, one in figures_in(found["quality"]).items()]
+    print_table(["figure", "value"], figures)
+    if found["downstream"] is not None:
+        summary = found["downstream"]["summary"]
+        columns = ["arm", "pixel AP", "AUROC", "F1", "PRO", "image AUROC", "type accuracy"]
+        names = ("pixel_ap", "pixel_auroc", "pixel_f1", "pixel_pro", "image_auroc", "type_accuracy")
+        rows = [[arm, *(_mean(scores.get(name)) for name in names)] for arm, scores in summary["arms"].items()]
+        rows += [
+            [f"{arm}: gain", *(_mean(s.get(name), sign=True) for name in names)] for arm, s in summary["gain"].items()
+        ]
+        print_table(columns, rows)
+    if out is not None:
+        write_whole(out, (as_text(found) + "\n").encode())
+
+
+def _figure(one: dict[str, Any]) -> str:
+    text = f"{one['value']:.4g}" if isinstance(one.get("value"), int | float) else "-"
+    return text + (f" ({one['warning']})" if one.get("warning") else "")
+
+
+def _mean(one: dict[str, Any] | None, *, sign: bool = False) -> str:
+    if not one or one.get("mean") is None:
+        return "-"
+    text = f"{one['mean']:{'+' if sign else ''}.3f}"
+    return text if one.get("sd") is None else f"{text} ± {one['sd']:.3f}"
+
+
+def _counts(text: str | None) -> int | dict[str, int] | None:
+    if text is None or text.isdigit():
+        return None if text is None else int(text)
+    counts = {}
+    for part in text.split(","):
+        name, equals, number = part.strip().partition("=")
+        if not equals or not number.isdigit():
+            raise OptionError(f"--shots {text!r}: expected a number, or crack=4,blowhole=8")
+        counts[name] = int(number)
+    return counts
+
+
+def _options(assignments: list[str]) -> dict[str, dict[str, Any]]:
+    from ias_zoo.options import parse_assignments
+    from ias_zoo.registry import registry
+
+    texts: dict[str, list[str]] = {}
+    for assignment in assignments:
+        name, dot, rest = assignment.partition(".")
+        if not dot:
+            raise OptionError(f"--set {assignment}: expected method.option=value")
+        texts.setdefault(registry().find(name).method.name, []).append(rest)
+    return {
+        name: parse_assignments(registry().options_class(name), given, method=name) for name, given in texts.items()
+    }
+
+
+def _measures(extractor: str | None, lpips: str | None, detector: str | None, weights: list[str]) -> dict[str, Any]:
+    files = {}
+    for assignment in weights:
+        name, equals, path = assignment.partition("=")
+        if not equals:
+            raise OptionError(f"--weights {assignment}: expected NAME=FILE")
+        files[name] = Path(path)
+    return {"extractor": extractor, "lpips": lpips, "detector": detector, "weights": files or None}

@@ -1,0 +1,1 @@
+"""Evaluation: fidelity, diversity, mask fit, and the gain for a detector trained on the result."""

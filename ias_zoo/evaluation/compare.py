@@ -1,0 +1,343 @@
+"""Which method makes the detector better: several methods fitted, run and evaluated on one split, in one table.
+
+Every experiment (a method with a seed) is a folder of its own with its options, its samples and its result, so that a
+comparison goes on where it was stopped, and adding a method runs only what is missing. The layout is described in
+:mod:`ias_zoo.report.results`, which reads it. Beside the methods asked for there are always the shots alone and the
+methods that say they are a baseline.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ias_zoo
+from ias_zoo.data import DataSet, open_data
+from ias_zoo.data.images import write_whole
+from ias_zoo.errors import OptionError, RunError
+from ias_zoo.evaluation.downstream import gain
+from ias_zoo.evaluation.leaks import Groups, GroupSplit, split_by_group
+from ias_zoo.evaluation.pictures import read_shots, read_test
+from ias_zoo.evaluation.protocols import Protocol, find_protocol
+from ias_zoo.evaluation.quality import measure
+from ias_zoo.generation.folder import only_run_in
+from ias_zoo.generation.plan import PLAN_FILE, make_plan
+from ias_zoo.generation.requests import Normals
+from ias_zoo.generation.run import run
+from ias_zoo.generation.seeds import seed_for
+from ias_zoo.hub import read_weights
+from ias_zoo.method import Method, Produces, Trains
+from ias_zoo.options import build_options, options_to_json
+from ias_zoo.registry import State, registry
+from ias_zoo.report.results import (
+    COMPARE_FILE,
+    FORMAT,
+    REAL_ONLY,
+    RESULT_FILE,
+    SHOTS,
+    TRAINING_FILE,
+    Comparison,
+    read_comparison,
+    read_json,
+)
+from ias_zoo.synthesizer import copies_shots
+
+Step = Callable[[str, str, int, int], None]
+"""Called with the experiment, what it is at, the step and how many there are."""
+
+GENERATED, WEIGHTS = "generated", "weights"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is compared on.
+
+    Attributes
+    ----------
+    data:
+        A folder or manifest with normals, defects and masks.
+    shots:
+        How many groups of each type are for training, one picture of each; or a number for each type. None: a third.
+    group_by:
+        A pattern that finds a picture's group in its id; see :class:`ias_zoo.evaluation.leaks.Groups`.
+    n:
+        Synthetic pictures of a method and seed, over all types.
+    base, options:
+        For methods that start from a base: which; and by method its options.
+    fit_each_seed:
+        Fit anew for each seed. Otherwise a method is fitted once, and the seeds vary samples and detector only.
+    measures:
+        Arguments for :func:`ias_zoo.evaluation.quality.measure` (``extractor``, ``lpips``, ``detector``, ``weights``).
+        Without them only masks are measured, which needs no network's weights.
+    """
+
+    data: Path
+    shots: int | Mapping[str, int] | None = None
+    defects: Sequence[str] | None = None
+    group_by: str | None = None
+    protocol: str = "quick"
+    seeds: int | None = None
+    n: int = 300
+    base: str | None = None
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fit_each_seed: bool = False
+    measures: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    white: int | None = None
+    workers: int = 1
+
+
+def compare(
+    task: Task, methods: Sequence[str], out: Path, *, step: Step = lambda experiment, what, number, steps: None
+) -> Comparison:
+    """Run what is missing of a comparison, and read the whole.
+
+    Parameters
+    ----------
+    methods:
+        Names, beside the baselines. Methods of an earlier call in the same folder stay in the table.
+
+    Raises
+    ------
+    OptionError, DataError, RunError, UnknownMethod, ...
+        Before anything is run where that can be known.
+    """
+    protocol = find_protocol(task.protocol)
+    seeds = protocol.seeds if task.seeds is None else task.seeds
+    if seeds < 1 or task.n < 1:
+        raise OptionError(f"seeds={seeds}, n={task.n}: expected at least 1")
+    records = _records(methods)
+    options = {name: _options(name, task) for name in records}
+    for name in task.options:
+        if name not in records:
+            raise OptionError(f"options for {name!r}, which is not among the methods: {', '.join(records)}")
+    data = open_data(task.data, white=task.white)
+    groups = Groups.of(data, task.group_by)
+    split = split_by_group(data, task.shots, defects=task.defects, groups=groups)
+    common = _common(task, protocol, split)
+    out.mkdir(parents=True, exist_ok=True)
+    with only_run_in(out):
+        _write_settings(out, common, list(records), list(range(seeds)))
+        bench = _Bench(task, out, data, split, protocol, common, step)
+        for seed in range(seeds):
+            bench.real_only(seed)
+        for name, method in records.items():
+            for seed in range(seeds):
+                bench.experiment(method, options[name], seed)
+    return read_comparison(out)
+
+
+def _records(methods: Sequence[str]) -> dict[str, Method]:
+    """The methods asked for and the baselines, by name."""
+    known = registry()
+    entries = [known.find(name) for name in methods]
+    entries += [entry for entry in known.entries() if entry.method.baseline and entry.state is State.READY]
+    records: dict[str, Method] = {}
+    for entry in entries:
+        if entry.method.produces is not Produces.IMAGE:
+            raise OptionError(f"{entry.method.name} perturbs feature maps; only methods that make images are compared")
+        records[entry.method.name] = entry.method
+    return records
+
+
+def _options(name: str, task: Task) -> dict[str, Any]:
+    given = dict(task.options.get(name, {}))
+    build_options(registry().options_class(name), given, method=name)  # refuses what is wrong before anything is run
+    return given
+
+
+def _common(task: Task, protocol: Protocol, split: GroupSplit) -> dict[str, Any]:
+    """What all results of a folder must share to be comparable."""
+    counts: dict[str, int] = {}
+    for item in split.shots:
+        counts[str(item.defect)] = counts.get(str(item.defect), 0) + 1
+    return {
+        "format": FORMAT,
+        "data": str(task.data.expanduser().resolve()),
+        "defects": sorted(counts),
+        "shots": counts,
+        "split": split.to_json(),
+        "protocol": protocol.to_json(),
+        "n": task.n,
+        "fit_each_seed": task.fit_each_seed,
+    }
+
+
+def _write_settings(out: Path, common: dict[str, Any], methods: list[str], seeds: list[int]) -> None:
+    path = out / COMPARE_FILE
+    if path.exists():
+        before = read_json(path)
+        other = [name for name, value in common.items() if before.get(name) != json.loads(json.dumps(value))]
+        if other:
+            raise RunError(f"{out} holds a comparison with another {', '.join(other)}; give a new --out")
+        methods = list(dict.fromkeys([*before["methods"], *methods]))
+        seeds = sorted({*before["seeds"], *seeds})
+    settings = {**common, "seeds": seeds, "methods": methods, "zoo_version": ias_zoo.__version__}
+    write_whole(path, (json.dumps(settings, indent=1) + "\n").encode())
+
+
+class _Bench:
+    """Runs single experiments of one comparison."""
+
+    def __init__(
+        self, task: Task, out: Path, data: DataSet, split: GroupSplit, protocol: Protocol, common: dict[str, Any],
+        step: Step,
+    ) -> None:  # fmt: skip
+        self.task, self.out, self.data, self.split, self.protocol, self.step = task, out, data, split, protocol, step
+        self.digest = _digest(common)
+        self.shots = read_shots(data, split.shots)
+        self.normals = Normals(split.training_data())
+        self.test = read_test(data, split.test)
+
+    def real_only(self, seed: int) -> dict[str, Any]:
+        """The shots alone; every method is compared with it."""
+        folder = self.out / REAL_ONLY / f"seed-{seed}"
+        identity = {"common": self.digest}
+        found = _finished(folder, identity)
+        if found is None:
+            detail = self._gain(REAL_ONLY, None, seed, None)
+            found = _result(REAL_ONLY, seed, identity, {}, {}, {}, detail)
+            _write_result(folder, found)
+        return found
+
+    def experiment(self, method: Method, options: dict[str, Any], seed: int) -> None:
+        """Fit where needed, generate, measure, evaluate; skipped when the result is there."""
+        folder = self.out / method.name / f"seed-{seed}"
+        trained = method.trains is not Trains.NONE
+        identity = {"common": self.digest, "options": options, "base": self.task.base if trained else None}
+        if _finished(folder, identity) is not None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        weights, cost = self._fit(method, options, seed, folder) if trained else (None, {})
+        seconds = self._generate(method, options, weights, seed, folder / GENERATED)
+        self.step(f"{method.name}, seed {seed}", "measuring", 0, 1)
+        made = open_data(folder / GENERATED)
+        quality = measure(
+            folder / GENERATED,
+            self.data,
+            shots=[item.id for item in self.split.shots],
+            held=[item.id for item in self.split.test if item.defect is not None],
+            normals=[item.id for item in self.split.normals],
+            seed=seed,
+            **({"extractor": None, "lpips": None} | dict(self.task.measures)),
+        )
+        alone = self.real_only(seed)["detail"]["arms"][SHOTS]
+        detail = self._gain(method.name, read_shots(made), seed, alone)
+        cost = {"fit_seconds": None, "peak_mb": None, **cost, "generate_seconds": seconds}
+        known = options_to_json(build_options(registry().options_class(method.name), options, method=method.name))
+        _write_result(folder, _result(method.name, seed, identity, known, cost, quality, detail))
+
+    def _fit(
+        self, method: Method, options: dict[str, Any], seed: int, folder: Path
+    ) -> tuple[Path, dict[str, float | None]]:
+        place = (folder if self.task.fit_each_seed else folder.parent) / WEIGHTS
+        if not place.is_dir():
+            synthesizer = ias_zoo.load(method.name, base=self.task.base, device=self.task.device, **options)
+            name = f"{method.name}, seed {seed}" if self.task.fit_each_seed else method.name
+
+            def told(stage: str, number: int, steps: int, loss: float) -> None:
+                self.step(name, f"fitting, {stage}", number, steps)
+
+            fit_seed = seed if self.task.fit_each_seed else 0
+            synthesizer.fit(self.split.training_set(), out=place, resume=True, seed=fit_seed, step=told)
+        facts = read_weights(place, method=method.name).facts
+        if (place / TRAINING_FILE).is_file() and not self.task.fit_each_seed:
+            shutil.copyfile(place / TRAINING_FILE, folder / TRAINING_FILE)
+        return place, {"fit_seconds": facts.get("seconds"), "peak_mb": facts.get("peak_memory_mb")}
+
+    def _generate(
+        self, method: Method, options: dict[str, Any], weights: Path | None, seed: int, out: Path
+    ) -> float | None:
+        plan = make_plan(
+            method.name,
+            self.task.data,
+            self.task.n,
+            seed=seed_for(seed, "compare") % 2**31,
+            options=options,
+            weights=None if weights is None else str(weights),
+            base=self.task.base if weights is not None else None,
+            device=self.task.device,
+            shots=[item.id for item in self.split.shots] if copies_shots(method) else None,
+            normals=[item.id for item in self.split.normals],
+            white=self.task.white,
+        )
+        done = 0
+
+        def told(count: int) -> None:
+            nonlocal done
+            done += count
+            self.step(f"{method.name}, seed {seed}", "generating", done, plan.n)
+
+        resumed = (out / PLAN_FILE).is_file()
+        summary = run(plan, out, workers=self.task.workers, resume=resumed, step=told)
+        if summary.failures:
+            raise RunError(f"{method.name}, seed {seed}: {len(summary.failures)} failed, first: {summary.failures[0]}")
+        # A run in several pieces has no time of its own; the one of the last piece would flatter it.
+        return round(summary.seconds, 2) if not summary.skipped else None
+
+    def _gain(self, name: str, synthetic: Any, seed: int, real: Mapping[str, Any] | None) -> dict[str, Any]:
+        def told(stage: str, number: int, steps: int, loss: float) -> None:
+            self.step(f"{name}, seed {seed}", stage, number, steps)
+
+        return gain(
+            self.shots,
+            self.normals,
+            self.test,
+            synthetic,
+            self.protocol,
+            seed,
+            real=real,
+            device=self.task.device,
+            step=told,
+        )
+
+
+def _result(
+    name: str,
+    seed: int,
+    identity: dict[str, Any],
+    options: dict[str, Any],
+    cost: dict[str, Any],
+    quality: dict[str, Any],
+    detail: dict[str, Any],
+) -> dict[str, Any]:
+    arms = detail["arms"]
+    return {
+        "method": name,
+        "seed": seed,
+        "identity": identity,
+        "options": options,
+        "cost": cost,
+        "quality": quality,
+        "downstream": {arm: result["scores"] for arm, result in arms.items()},
+        "curves": {
+            arm: {key: result["precision_recall"][key] for key in ("recall", "precision")}
+            for arm, result in arms.items()
+        },
+        "use": {arm: result["use"] for arm, result in arms.items()},
+        "detail": detail,
+    }
+
+
+def _finished(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    path = folder / RESULT_FILE
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    if found.get("identity") != json.loads(json.dumps(identity)):
+        raise RunError(f"{path} was made with other options or another base; give a new --out, or delete {folder}")
+    return found
+
+
+def _write_result(folder: Path, result: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / RESULT_FILE, (json.dumps(result, indent=1) + "\n").encode())
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

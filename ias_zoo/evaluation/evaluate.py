@@ -1,0 +1,94 @@
+"""Everything about one generated folder: its figures, and what it is worth to a detector."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ias_zoo.data import open_data
+from ias_zoo.errors import OptionError
+from ias_zoo.evaluation.downstream import gain, summarise
+from ias_zoo.evaluation.leaks import Groups, refuse_leaks, split_by_group
+from ias_zoo.evaluation.pictures import read_shots, read_test
+from ias_zoo.evaluation.protocols import find_protocol
+from ias_zoo.evaluation.quality import measure
+from ias_zoo.generation.plan import Plan
+from ias_zoo.generation.provenance import PROVENANCE
+from ias_zoo.generation.requests import Normals
+
+
+def evaluate(
+    folder: Path,
+    data: Path,
+    *,
+    shots: int | Mapping[str, int] | None = None,
+    protocol: str = "quick",
+    seeds: int | None = None,
+    group_by: str | None = None,
+    measures: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    white: int | None = None,
+    step: Callable[[str, int, int, float], None] = lambda stage, number, steps, loss: None,
+) -> dict[str, Any]:
+    """Measure a generated folder and train detectors with and without it.
+
+    Parameters
+    ----------
+    folder, data:
+        A run's folder, and real pictures.
+    seeds:
+        0 trains no detector.
+    measures:
+        Networks for :func:`ias_zoo.evaluation.quality.measure`; without any only masks are measured.
+
+    Returns
+    -------
+    dict
+        ``split``, ``quality``, and ``downstream`` (``runs`` seed by seed, ``summary``) or None.
+
+    Raises
+    ------
+    OptionError, DataError, RunError
+        DataError also names pictures that the samples were made from and that the test would use.
+    """
+    preset = find_protocol(protocol)
+    count = preset.seeds if seeds is None else seeds
+    if count < 0:
+        raise OptionError(f"seeds={seeds}: expected 0 or more")
+    source = open_data(data, white=white)
+    groups = Groups.of(source, group_by)
+    split = split_by_group(source, shots, groups=groups)
+    refuse_leaks(seen_by(folder), split.test, groups)
+    quality = measure(
+        folder,
+        source,
+        shots=[item.id for item in split.shots],
+        held=[item.id for item in split.test if item.defect is not None],
+        normals=[item.id for item in split.normals],
+        **({"extractor": None, "lpips": None} | dict(measures or {})),
+    )
+    result: dict[str, Any] = {"split": split.to_json(), "quality": quality, "downstream": None}
+    if count:
+        real, test = read_shots(source, split.shots), read_test(source, split.test)
+        normals, made = Normals(split.training_data()), read_shots(open_data(folder))
+        runs = [gain(real, normals, test, made, preset, seed, device=device, step=step) for seed in range(count)]
+        result["downstream"] = {"runs": runs, "summary": summarise(runs)}
+    return result
+
+
+def seen_by(folder: Path) -> dict[str, str]:
+    """The real defects that a run's samples come from: ids and SHA-256 of their files.
+
+    Those that the plan copied from, and those that the weights of its samples were trained on.
+    """
+    seen = {name: hashes[0] for name, hashes in Plan.read(folder).shots.items()}
+    for path in sorted((folder / PROVENANCE).glob("*.jsonl")):
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                weights = (json.loads(line).get("recipe") or {}).get("weights")
+                if weights:
+                    seen |= weights["training_files"]
+                    break  # one run, one set of weights
+    return seen

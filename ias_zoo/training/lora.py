@@ -1,0 +1,79 @@
+"""Low-rank adapters through peft, in peft's own format: a plain diffusers or peft user can load what is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ias_zoo.generation.seeds import seed_for
+
+Start = Literal["gaussian", "kaiming"]
+"""How an adapter starts. Neither changes anything before the first step, nor the network's own weights, so that the
+adapter alone is all there is to save."""
+
+_PREFIX = "base_model.model."
+_FILE = "adapter_model.safetensors"
+
+
+def add_lora(
+    network: Any, rank: int, targets: Sequence[str], *, alpha: float | None = None, start: Start = "gaussian"
+) -> None:
+    """Put adapters on the layers of a diffusers network whose names end in one of the targets.
+
+    W x becomes W x + alpha / rank B A x (Hu et al., arXiv 2106.09685). The start is the same each time and leaves the
+    global random state alone.
+
+    Parameters
+    ----------
+    alpha:
+        None: the rank, so that the update counts once.
+    start:
+        ``gaussian``: A ~ N(0, 1 / rank). ``kaiming``: A uniform, as peft and its authors start it. B = 0 in both.
+    """
+    from peft import LoraConfig
+
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=rank if alpha is None else alpha,
+        target_modules=list(targets),
+        init_lora_weights=True if start == "kaiming" else start,
+    )
+    with torch.random.fork_rng(devices=[]):  # the adapters' start is drawn from the global generator
+        torch.manual_seed(seed_for("lora", rank))
+        network.add_adapter(config)
+
+
+def save_lora(network: Any, folder: Path) -> None:
+    """Write ``adapter_config.json`` and ``adapter_model.safetensors``."""
+    from peft import get_peft_model_state_dict
+
+    network.peft_config["default"].save_pretrained(str(folder))
+    state = {
+        f"{_PREFIX}{name}": t.detach().cpu().contiguous() for name, t in get_peft_model_state_dict(network).items()
+    }
+    save_file(state, folder / _FILE)
+
+
+def load_lora(network: Any, folder: Path) -> None:
+    """Put the adapters of a folder on a network.
+
+    Raises
+    ------
+    ValueError
+        If they are for another architecture: a layer they have and the network lacks, or the other way round.
+    """
+    from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+
+    config = LoraConfig.from_pretrained(str(folder))
+    config.init_lora_weights = True  # overwritten below; a start of another kind might change the network's own weights
+    with torch.random.fork_rng(devices=[]):
+        network.add_adapter(config)
+    state = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(folder / _FILE).items()}
+    wanted = set(get_peft_model_state_dict(network))
+    if different := sorted(wanted ^ set(state)):
+        raise ValueError(f"the adapter and this base have different layers, among them {different[0]}")
+    set_peft_model_state_dict(network, state)

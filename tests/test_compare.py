@@ -1,0 +1,158 @@
+"""Comparisons: one split for all, resumable, repeatable, and honest about what was left out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ias_zoo.cli import main
+from ias_zoo.errors import DataError, OptionError, RunError
+from ias_zoo.evaluation import compare as module
+from ias_zoo.evaluation.compare import Task, compare
+from ias_zoo.evaluation.evaluate import evaluate
+from ias_zoo.evaluation.protocols import PROTOCOLS
+from ias_zoo.generation.plan import make_plan
+from ias_zoo.generation.run import run
+from ias_zoo.testing.subject import toy_set
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _toy_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = dataclasses.replace(
+        PROTOCOLS["quick"], name="toy", side=32, steps=3, batch=2, choice_steps=1, classifier_steps=1, seeds=2,
+        encoder_depth=3, decoder_channels=(16, 16, 16), uses=("mix:0.5", "pretrain:0.5"),
+    )  # fmt: skip
+    monkeypatch.setitem(PROTOCOLS, "toy", toy)
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy_set(tmp_path_factory.mktemp("toys")).root
+
+
+def task(toys: Path, **more: Any) -> Task:
+    return Task(data=toys, shots=2, protocol="toy", n=4, **more)
+
+
+def results(out: Path) -> dict[str, Any]:
+    """Every result, without what a clock says."""
+    found = {}
+    for path in sorted(out.glob("*/seed-*/result.json")):
+        text = re.sub(r'"seconds": \{[^}]*\}', '"seconds": 0', path.read_text())
+        result = {**json.loads(text), "cost": 0}
+        result["quality"].pop("run", None)  # its folder
+        found[path.parent.relative_to(out).as_posix()] = result
+    return found
+
+
+def test_killed_and_resumed_gives_the_same_table(toys: Path, tmp_path: Path) -> None:
+    whole = compare(task(toys), ["cutpaste"], tmp_path / "whole")
+    assert {row.method for row in whole.rows} == {"cutpaste", "crop_paste"}  # the baseline comes by itself
+    assert whole.seeds == [0, 1]
+    assert all(sorted(row.gain) == [0, 1] for row in whole.rows)
+    names = set(results(tmp_path / "whole"))
+    assert names == {f"{m}/seed-{s}" for m in ("real-only", "cutpaste", "crop_paste") for s in (0, 1)}
+
+    class Stop(Exception):
+        pass
+
+    calls = 0
+
+    def stop(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls in (5, 30, 60):  # in the reference, while a set is generated or learned from, and later
+            raise Stop
+
+    for _ in range(3):
+        with pytest.raises(Stop):
+            compare(task(toys), ["cutpaste"], tmp_path / "part", step=stop)
+    part = compare(task(toys), ["cutpaste"], tmp_path / "part")
+    assert results(tmp_path / "part") == results(tmp_path / "whole")
+    assert [(row.method, row.gain) for row in part.rows] == [(row.method, row.gain) for row in whole.rows]
+
+
+def test_only_what_is_missing_is_run(toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[tuple[int, bool]] = []
+    kept = module.gain
+
+    def counting(*args: Any, **more: Any) -> Any:
+        trained.append((args[5], args[3] is not None))
+        return kept(*args, **more)
+
+    monkeypatch.setattr(module, "gain", counting)
+    compare(task(toys, seeds=1), [], tmp_path)
+    assert trained == [(0, False), (0, True)]
+    compare(task(toys, seeds=1), ["cutpaste"], tmp_path)
+    assert trained[2:] == [(0, True)]
+    found = compare(task(toys, seeds=1), [], tmp_path)
+    assert len(trained) == 3
+    assert {row.method for row in found.rows} == {"cutpaste", "crop_paste"}  # earlier methods stay in the table
+    # The arm without synthetic pictures is trained once, and is the same in every result.
+    alone = [result["downstream"]["shots"] for result in results(tmp_path).values()]
+    assert len(alone) == 3
+    assert alone[0] == alone[1] == alone[2]
+
+
+def test_other_settings_are_refused(toys: Path, tmp_path: Path) -> None:
+    compare(task(toys, seeds=1), [], tmp_path)
+    with pytest.raises(RunError, match="another n; give a new --out"):
+        compare(dataclasses.replace(task(toys, seeds=1), n=5), [], tmp_path)
+    changed = task(toys, seeds=1, options={"crop_paste": {"feather": 1.0}})
+    with pytest.raises(RunError, match="other options or another base"):
+        compare(changed, [], tmp_path)
+    with pytest.raises(OptionError, match="not among the methods"):
+        compare(task(toys, options={"draem": {}}), [], tmp_path)
+    with pytest.raises(OptionError, match="no option 'varient'; did you mean 'variant'"):
+        compare(task(toys, options={"draem": {"varient": "paper"}}), ["draem"], tmp_path / "new")
+    with pytest.raises(OptionError, match="perturbs feature maps"):
+        compare(task(toys), ["ami_net"], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_samples_of_test_pictures_are_refused(toys: Path, tmp_path: Path) -> None:
+    run(make_plan("crop_paste", toys, 4, shots=3), tmp_path / "run")
+    with pytest.raises(DataError, match="test pictures that are among the training shots: defect/scratch/2"):
+        evaluate(tmp_path / "run", toys, shots=2, protocol="toy")
+
+
+def typed(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    seen = capsys.readouterr()
+    return int(stopped.value.code or 0), seen.out + seen.err
+
+
+def test_the_commands(toys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(make_plan("crop_paste", toys, 4, shots=2), tmp_path / "run")
+    out = tmp_path / "result.json"
+    evaluating = ["evaluate", tmp_path / "run", "--data", toys, "--shots", 2, "--protocol", "toy", "--seeds", 2]
+    code, shown = typed(capsys, *evaluating, "--out", out)
+    assert code == 0, shown
+    assert "both: gain" in shown
+    assert "type accuracy" in shown
+    assert json.loads(out.read_text())["downstream"]["summary"]["seeds"] == [0, 1]
+    common = ["compare", "--data", toys, "--shots", "scratch=2", "--protocol", "toy", "-n", 4, "--seeds", 1]
+    common += ["--methods", "draem", "--out", tmp_path / "c"]
+    code, shown = typed(capsys, *common, "--set", "draem.variant=paper")
+    assert code == 0, shown
+    assert "shots alone" in shown
+    assert "ias-zoo report" in shown
+    assert json.loads((tmp_path / "c/draem/seed-0/result.json").read_text())["options"]["variant"] == "paper"
+    code, shown = typed(capsys, *common, "--set", "nonsense")
+    assert code != 0
+    assert "expected method.option=value" in shown

@@ -1,0 +1,148 @@
+"""Groups, the split by group, and the refusal of leaks."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ias_zoo import open_data
+from ias_zoo.errors import DataError, OptionError
+from ias_zoo.evaluation.leaks import Groups, refuse_leaks, split_by_group
+
+
+@pytest.fixture
+def tiles(tmp_path: Path, write_picture) -> Path:
+    """Tiles t0 to t5 with a crack, t6 to t8 with a dent, three exposures each; three good ones, one of them of t0."""
+    root, rng = tmp_path / "tiles", np.random.default_rng(0)
+
+    def picture(name: str) -> None:
+        write_picture(root / name, rng.integers(0, 255, (20, 24), dtype=np.uint8))
+
+    rows = []
+    for tile in range(9):
+        defect = "crack" if tile < 6 else "dent"
+        for exposure in range(3):
+            name = f"test/{defect}/e{exposure}_t{tile}.png"
+            picture(name)
+            mask = np.zeros((20, 24), np.uint8)
+            mask[5:9, 5:9] = 255
+            write_picture(root / f"ground_truth/{defect}/e{exposure}_t{tile}_mask.png", mask)
+            rows.append(f"{name},{tile}")
+    for name, tile in (("test/good/a.png", 20), ("test/good/b.png", 0), ("train/good/c.png", 30)):
+        picture(name)
+        rows.append(f"{name},{tile}")
+    (root / "meta.csv").write_text("\n".join(["file,tile_group", *rows]))
+    return root
+
+
+def group_of(name: str) -> str:
+    return re.search(r"_t(\d+)", name).group(1)
+
+
+def test_one_median_picture_of_each_of_the_first_groups_and_no_group_on_both_sides(tiles: Path) -> None:
+    split = split_by_group(open_data(tiles), {"crack": 2, "dent": 1})
+    # ids sort by exposure first: groups come in order of e0_t*, and of e0, e1, e2 the median is e1
+    assert [item.id for item in split.shots] == ["test/crack/e1_t0.png", "test/crack/e1_t1.png", "test/dent/e1_t6.png"]
+    defective = [item.id for item in split.test if item.defect]
+    assert len(defective) == 3 * (9 - 3)
+    assert not {group_of(name) for name in defective} & {"0", "1", "6"}
+    # a good picture of a shot's tile is in neither part
+    assert [item.id for item in split.test if not item.defect] == ["test/good/a.png"]
+    assert "test/good/b.png" in [item.id for item in split.left_out]
+    assert len(split.test) + len(split.shots) + len(split.left_out) + len(split.normals) == len(open_data(tiles).items)
+    assert split.groups.how == "meta.csv: tile_group"
+
+
+def test_the_default_is_a_third_of_the_groups_and_a_seed_draws_others(tiles: Path) -> None:
+    data = open_data(tiles)
+    assert [item.defect for item in split_by_group(data).shots] == ["crack", "crack", "dent"]
+    draws = {tuple(item.id for item in split_by_group(data, seed=seed).shots) for seed in range(6)}
+    assert len(draws) > 2
+    assert split_by_group(data, seed=3) == split_by_group(data, seed=3)
+    for seed in range(6):
+        shots = [item.id for item in split_by_group(data, {"crack": 6, "dent": 2}, seed=seed).shots]
+        assert len({group_of(name) for name in shots}) == 8
+
+
+def test_the_training_part_goes_to_fit_as_it_is(tiles: Path) -> None:
+    split = split_by_group(open_data(tiles), {"crack": 2, "dent": 1})
+    training = split.training_data()
+    assert {item.id for item in training.items} == {"train/good/c.png", *(item.id for item in split.shots)}
+    fit = split.training_set()
+    assert fit.files == split.files
+    assert (fit.defects, fit.normals.ids) == (("crack", "dent"), ["train/good/c.png"])
+
+
+def test_groups_by_pattern_by_file_and_what_is_wrong_with_them(tiles: Path) -> None:
+    data = open_data(tiles)
+    with pytest.raises(DataError, match=r"finds no group in test/good/a.png, test/good/b.png, train/good/c.png"):
+        Groups.of(data, r"_t(\d+)")
+    groups = Groups.of(data, r"_(t\d+)|good/(?:[a-z])")
+    assert groups["test/crack/e2_t4.png"] == "t4"
+    with pytest.raises(OptionError, match="no regular expression"):
+        Groups.of(data, "(")
+    lines = (tiles / "meta.csv").read_text().splitlines()
+    (tiles / "meta.csv").write_text("\n".join(lines[:-1]))
+    with pytest.raises(DataError, match=r"meta.csv: no tile_group for train/good/c.png"):
+        Groups.of(data)
+    (tiles / "meta.csv").write_text("\n".join(line.split(",")[0] for line in lines))  # a meta.csv about other things
+    assert Groups.of(data).how == "file"
+    assert Groups.of(data)["train/good/c.png"] == "train/good/c.png"
+
+
+def test_leaks_are_refused_by_name(tiles: Path) -> None:
+    data = open_data(tiles)
+    split = split_by_group(data, {"crack": 2, "dent": 1})
+    refuse_leaks(split.files, split.test, split.groups)
+    with pytest.raises(
+        DataError, match=r"share a group \(meta.csv: tile_group\).*test/crack/e0_t0.png with test/crack/e1_t0"
+    ):
+        refuse_leaks(split.files, [data.item("test/crack/e0_t0.png")], split.groups)
+    refuse_leaks(split.files, [data.item("test/crack/e0_t0.png")], None)
+    with pytest.raises(DataError, match=r"among the training shots: test/dent/e1_t6.png"):
+        refuse_leaks(split.files, [data.item("test/dent/e1_t6.png")], None)
+    # the same file under another name, in a folder without groups
+    shutil.copy(tiles / "test/crack/e1_t0.png", tiles / "test/crack/e1_t5.png")
+    with pytest.raises(DataError, match=r"test/crack/e1_t5.png is test/crack/e1_t0.png"):
+        split_by_group(open_data(tiles), {"crack": 2, "dent": 1})
+
+
+def test_without_test_normals_a_fifth_of_the_normals_is_held_out(tmp_path: Path, write_picture) -> None:
+    rng = np.random.default_rng(1)
+    for number in range(10):
+        write_picture(tmp_path / f"normal/{number}.png", rng.integers(0, 255, (20, 24), dtype=np.uint8))
+        mask = np.zeros((20, 24), np.uint8)
+        mask[2:5, 2:5] = 255
+        write_picture(tmp_path / f"defect/dent/{number}.png", rng.integers(0, 255, (20, 24), dtype=np.uint8))
+        write_picture(tmp_path / f"masks/dent/{number}.png", mask)
+    split = split_by_group(open_data(tmp_path), 4)
+    assert [item.id for item in split.normals] == [f"normal/{number}.png" for number in range(8)]
+    assert [item.id for item in split.test if item.defect is None] == ["normal/8.png", "normal/9.png"]
+    assert len(split.test) == 8
+
+
+@pytest.mark.parametrize(
+    ("shots", "message"),
+    [
+        ({"scratch": 1}, "no defect type 'scratch'; found: crack, dent"),
+        ({"dent": 4}, "'dent' has 3 groups with a mask; 4 cannot be taken"),
+        ({"dent": 0}, "0 cannot be taken"),
+        ({"dent": 3}, "no defective picture is left"),
+    ],
+)
+def test_splits_that_cannot_be(tiles: Path, shots: dict[str, int], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        split_by_group(open_data(tiles), shots)
+
+
+def test_magnetic_tiles(shared: Path) -> None:
+    data = open_data(shared / "data/mtd")
+    split = split_by_group(data, {"crack": 4, "blowhole": 8, "break": 8})
+    groups = {split.groups[item.id] for item in split.shots}
+    assert len(split.shots) == 20
+    assert not groups & {split.groups[item.id] for item in split.test}
+    assert {item.defect for item in split.test} == {"crack", "blowhole", "break", None}
