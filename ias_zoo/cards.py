@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import html
 import importlib
+import importlib.resources
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ias_zoo.errors import WeightsError
+from ias_zoo.errors import PluginError, WeightsError
 from ias_zoo.hub.manifest import TOKEN, why_unsafe
 from ias_zoo.method import Input, Method, Produces, Trains
 from ias_zoo.options import describe_options
@@ -85,6 +86,25 @@ def make_card(method: Method, manifest: Manifest, *, body: str | None = None, pi
     if body:
         parts += ["## The method", _no_tokens(body.strip())]
     return f"---\n{_front_matter(method, manifest)}\n---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def method_card(method: Method) -> str | None:
+    """The method's own card, to be put into another: its headings two levels down, its local pictures left out.
+
+    Raises
+    ------
+    PluginError
+        If the record names a file that is not there.
+    """
+    if method.card is None:
+        return None
+    package, _, name = method.card.partition(":")
+    try:
+        text = importlib.resources.files(package).joinpath(name).read_text(encoding="utf-8")
+    except (OSError, ModuleNotFoundError, TypeError) as error:
+        raise PluginError(f"{method.name}: its card {method.card!r} cannot be read ({error})") from error
+    text = re.sub(r"^!\[[^]]*\]\((?!https?:)[^)]*\)\s*$", "", text, flags=re.MULTILINE)
+    return re.sub(r"^(#+ )", r"##\1", text, flags=re.MULTILINE).strip()
 
 
 def _front_matter(method: Method, manifest: Manifest) -> str:

@@ -184,6 +184,8 @@ class Method:
         True when every pixel outside a sample's mask equals the normal's, bit for bit.
     baseline:
         The row that others have to beat: every comparison includes it.
+    card:
+        ``"package:file.md"``, the method's card; it is put at the end of the cards of weights made with it.
     quick:
         For methods that train: options with which a fit on the smallest base takes about a minute on a CPU. The demo
         uses them.
@@ -218,6 +220,7 @@ class Method:
     cost: Cost | None = None
     exact_mask: bool = False
     baseline: bool = False
+    card: str | None = None
     quick: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
     install: str | None = None

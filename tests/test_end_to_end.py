@@ -71,6 +71,10 @@ def test_fit_push_load_generate(hub: Any, repo: str, client: Any, random_base: P
     assert recipe["weights"]["revision"] == url.rsplit("/", 1)[1]
     card = (client.home / "weights/README.md").read_text(encoding="utf-8")
     assert f"base_model: {base}" in card
+    assert "![samples](<samples.png>)" in card
+    assert (client.home / "weights/samples.png").stat().st_size > 1000
+    assert "## The method" in card  # the method's own card, one heading deep inside this one
+    assert "#### Options" in card
     # And without any network, from that cache.
     offline, _ = run(other, LOAD, name, data, repo, HF_HUB_OFFLINE="1")
     assert offline == made

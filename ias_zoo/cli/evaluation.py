@@ -97,7 +97,7 @@ def print_comparison(found: Comparison) -> None:
 
 
 def _scores(row: Any, arm: str) -> list[str]:
-    names = ("pixel_ap", "pixel_auroc", "pixel_f1", "pixel_pro", "image_auroc")
+    names = ("pixel_ap", "pixel_auroc", "pixel_f1_max", "pixel_pro", "image_auroc")
     return [_spread(row.scores(arm, name)) for name in names]
 
 
@@ -165,7 +165,7 @@ def evaluate(
     if found["downstream"] is not None:
         summary = found["downstream"]["summary"]
         columns = ["arm", "pixel AP", "AUROC", "F1", "PRO", "image AUROC", "type accuracy"]
-        names = ("pixel_ap", "pixel_auroc", "pixel_f1", "pixel_pro", "image_auroc", "type_accuracy")
+        names = ("pixel_ap", "pixel_auroc", "pixel_f1_max", "pixel_pro", "image_auroc", "type_accuracy")
         rows = [[arm, *(_mean(scores.get(name)) for name in names)] for arm, scores in summary["arms"].items()]
         rows += [
             [f"{arm}: gain", *(_mean(s.get(name), sign=True) for name in names)] for arm, s in summary["gain"].items()

@@ -25,7 +25,7 @@ from ias_zoo.report.results import (
 SCORES = {
     "pixel_ap": "pixel AP",
     "pixel_auroc": "pixel AUROC",
-    "pixel_f1": "pixel F1",
+    "pixel_f1_max": "pixel F1",
     "pixel_pro": "PRO",
     "pixel_iou": "IoU",
     "image_auroc": "image AUROC",

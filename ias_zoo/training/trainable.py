@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import ias_zoo
 from ias_zoo.data import DataSet, open_data
-from ias_zoo.data.images import write_whole
+from ias_zoo.data.images import encode_png, write_whole
 from ias_zoo.errors import NotFitted, OptionError, WeightsError
 from ias_zoo.method import PLUGIN_API
 from ias_zoo.options import build_options, options_to_json
@@ -22,6 +22,9 @@ from ias_zoo.training.shots import TrainingSet, load_shots
 
 if TYPE_CHECKING:
     from ias_zoo.hub import Manifest
+
+SAMPLES = "samples.png"
+SHOWN_DEFECTS, SHOWN_SAMPLES = 4, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,7 @@ class TrainableSynthesizer(ImageSynthesizer):
         self.manifest: Manifest | None = None
         self.report: TrainingReport | None = None
         self._commit: str | None = None
+        self._sheet: bytes | None = None
         if setup.weights is not None:
             from ias_zoo.hub import fetch_weights
 
@@ -113,6 +117,7 @@ class TrainableSynthesizer(ImageSynthesizer):
             _claim(folder, {**self._identity, "seed": seed, "crop": crop, "shots": data.files, "start": self._start()})
         self.report = self.train(data, run)
         self._now_fitted(self._make_manifest(data, self.report), None)
+        self._sheet = self._draw_samples(data, seed)
         if target is not None:
             self.save_pretrained(target)
             _remove(folder)
@@ -125,17 +130,21 @@ class TrainableSynthesizer(ImageSynthesizer):
         ------
         NotFitted, WeightsError
         """
-        from ias_zoo.cards import make_card
+        from ias_zoo.cards import make_card, method_card
         from ias_zoo.hub import write_weights
 
-        manifest = self._fitted()
+        manifest, sheet = self._fitted(), self._sheet
 
         def write(place: Path) -> None:
             self.write_parts(place)
             if self.report is not None:
                 self.report.save(place)
+            if sheet is not None:
+                (place / SAMPLES).write_bytes(sheet)
 
-        return write_weights(Path(folder), manifest, write, make_card(self.method, manifest))
+        pictures = [SAMPLES] if sheet is not None else []
+        card = make_card(self.method, manifest, body=method_card(self.method), pictures=pictures)
+        return write_weights(Path(folder), manifest, write, card)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
         """Save to a temporary folder and push it; gives the commit.
@@ -166,6 +175,20 @@ class TrainableSynthesizer(ImageSynthesizer):
             return build_options(type(self.options), {**manifest.options, **given}, method=name)
         except OptionError as error:
             raise WeightsError(f"the weights' options are not those of this {name}: {error}") from error
+
+    def _draw_samples(self, data: TrainingSet, seed: int) -> bytes:
+        """A sheet of samples for the card, the first ones there are: two of each of the first defect types."""
+        from ias_zoo.generation.requests import RequestMaker
+        from ias_zoo.report.contact_sheet import Row, draw_sheet
+
+        rows = []
+        for defect in data.defects[:SHOWN_DEFECTS]:
+            maker = RequestMaker(self.method, data.normals, seed=seed, defects=[defect])
+            for number in range(SHOWN_SAMPLES):
+                request, _ = maker.make(number)
+                (sample,) = self.synthesize([request])
+                rows.append(Row(defect, None, sample.image, sample.mask))  # normals are nobody else's business
+        return encode_png(draw_sheet(rows, self.method.title))
 
     def _start(self) -> str:
         """The base that the fit starts from, as it was asked for."""

@@ -27,12 +27,16 @@ class SeaSOptions:
         "random", "normal beside a shot: any, or always the same (published code)"
     )
     normals: Annotated[int, Ge(1)] = option(60, "how many normals take part")
-    steps: Annotated[int, Ge(1)] | None = option(None, "generator steps a defect type; null: 800, at 128 pixels 150")
-    mask_steps: Annotated[int, Ge(1)] | None = option(None, "mask head steps a defect type; null: as above")
-    lr: Annotated[float, Gt(0)] | None = option(
-        None, "denoiser's learning rate; null: 4e-6 for all weights, 2e-4 for LoRA"
+    steps: Annotated[int, Ge(1)] | None = option(None, "generator steps a defect type; null: 800, at 128 pixels 200")
+    mask_steps: Annotated[int, Ge(1)] | None = option(
+        None, "mask head steps a defect type; null: 800, at 128 pixels 120"
     )
-    token_lr: Annotated[float, Gt(0)] | None = option(None, "new tokens' rate; null: 4e-5, with LoRA 2e-3")
+    lr: Annotated[float, Gt(0)] | None = option(
+        None, "denoiser's rate; null: 4e-6 for all weights, 2e-4 for LoRA, at 128 pixels 2e-4 and 2e-3"
+    )
+    token_lr: Annotated[float, Gt(0)] | None = option(
+        None, "new tokens' rate; null: 4e-5, with LoRA 2e-3, at 128 pixels 1e-2"
+    )
     mask_lr: Annotated[float, Gt(0)] = option(5e-4, "mask head's learning rate")
     batch: Annotated[int, Ge(1)] = option(2, "shots in a micro-batch, beside as many normals")
     accumulate: Annotated[int, Ge(1)] = option(2, "micro-batches a step")
@@ -45,6 +49,9 @@ class SeaSOptions:
     defect_cells: Literal["any", "full"] = option(
         "any", "cells the normal token must leave: any defect in it, or all (code)"
     )
+    mask_noise: Annotated[int, Interval(ge=1, le=1000)] | None = option(
+        None, "the mask head trains on timesteps below this; null: 1000 (published), at 128 pixels 200"
+    )
     mask_target: Literal["half", "full"] = option(
         "half", "target pixels that are defect: above one half, or exactly 1 (code)"
     )
@@ -55,8 +62,8 @@ class SeaSOptions:
     sampling_steps: Annotated[int, Ge(3)] = option(25, "DPM-Solver++ steps")
     guidance: Annotated[float, Ge(1)] | None = option(None, "classifier-free guidance; null: 8, at 128 pixels 3")
     start_step: Annotated[int, Ge(0)] = option(1500, "noise level of the start, in steps of the extended schedule")
-    mask_threshold: Annotated[float, Interval(gt=0, lt=1)] = option(
-        0.2, "mean defect probability above which it is mask"
+    mask_threshold: Annotated[float, Interval(gt=0, lt=1)] | None = option(
+        None, "mean defect probability above which it is mask; null: 0.2, at 128 pixels 0.5"
     )
     fill_holes: bool = option(False, "fill holes of the mask (ours)")
     ema: Annotated[float, Interval(ge=0, lt=1)] = option(0.0, "decay of a moving average of the weights; 0: none")

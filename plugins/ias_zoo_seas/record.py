@@ -29,6 +29,8 @@ METHODS: tuple[Method, ...] = (
         cost=Cost(1200, 1500, "2-core x86 virtual machine, one thread, 128 x 128, base tiny; memory while fitting"),
         fidelity=Fidelity.WHERE_PUBLIC,
         fidelity_note="losses, prompts, mask head, sampler as published; LoRA instead of all weights by default (ours)",
+        card="ias_zoo_model_cards:seas.md",
+        quick={"steps": 100, "mask_steps": 80},
         requires=("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors"),
         install="pip install 'ias-zoo[diffusion]'",
     ),

@@ -79,9 +79,13 @@ class Batches:
         )
 
 
-def timesteps(base: Base, generators: list[torch.Generator]) -> torch.Tensor:
+SMALL_BASE = 128  # pixels: at this size and below, the defaults for small bases hold
+SMALL_NOISE = 200  # sampling reads masks at timesteps 120, 80 and 40; a short training has no time for the others
+
+
+def timesteps(base: Base, generators: list[torch.Generator], below: int | None = None) -> torch.Tensor:
     """An independent uniform timestep an image."""
-    count = int(base.scheduler.config.num_train_timesteps)
+    count = below or int(base.scheduler.config.num_train_timesteps)
     return torch.cat([torch.randint(count, (1,), generator=g) for g in generators]).to(base.device)
 
 
@@ -169,7 +173,8 @@ class MaskStage:
         with torch.no_grad():
             latents = base.encode(batch.pixels, batch.generators)
             noise = gaussian(latents.shape[1:], batch.generators, base.device)
-            t = timesteps(base, batch.generators)
+            small = base.resolution <= SMALL_BASE
+            t = timesteps(base, batch.generators, self.options.mask_noise or (SMALL_NOISE if small else None))
             noisy = base.scheduler.add_noise(latents, noise, t)
             with FeatureTap(base.unet, UNET_FEATURES) as tap:
                 predicted = base.unet(

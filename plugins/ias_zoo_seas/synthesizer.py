@@ -39,7 +39,7 @@ from ias_zoo.training.shots import TrainingSet, centre_square, choose_crop
 from ias_zoo.training.trainable import FitRun, TrainableSynthesizer
 from ias_zoo.training.trainer import Schedule, train
 from ias_zoo_seas.mask_head import MaskHead
-from ias_zoo_seas.stages import UNET_FEATURES, VAE_FEATURES, Batches, GeneratorStage, MaskStage
+from ias_zoo_seas.stages import SMALL_BASE, UNET_FEATURES, VAE_FEATURES, Batches, GeneratorStage, MaskStage
 
 if TYPE_CHECKING:
     import os
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 PRODUCT, WORDS = "ob1", 4
 SD_SCALE = 0.18215  # scaling factor of Stable Diffusion 1.x's autoencoder
 MASK_STEPS = 3  # the last sampling steps whose masks are averaged
-SMALL_BASE = 128  # pixels: at this size and below, the defaults for small bases hold
 LORA = "unet_lora"
 TOKENS, HEAD, FULL = "tokens.safetensors", "mask_head.safetensors", "unet.safetensors"
 
@@ -112,10 +111,9 @@ class SeaS(TrainableSynthesizer):
         report = TrainingReport(self.method.name, base.name, base.resolution, crop, data.files, data.defects)
         self._crop = crop
 
-        def schedule(steps: int | None) -> Schedule:
-            count = len(data.defects) * (steps or (150 if small else 800))
+        def schedule(steps: int) -> Schedule:
             return Schedule(
-                steps=count,
+                steps=len(data.defects) * steps,
                 accumulate=options.accumulate,
                 checkpoint_every=options.checkpoint_every,
                 preview_every=run.preview_every,
@@ -132,11 +130,13 @@ class SeaS(TrainableSynthesizer):
         def preview(step: int, folder: Path) -> None:
             self._preview(base, head, data, folder / f"preview-{step:07d}.png")
 
-        rates = self._rates(trained)
+        rates = self._rates(trained, small)
         generator_stage = GeneratorStage(base, batches("generator"), options, self._tokens, rates, preview)
         mask_stage = MaskStage(base, batches("mask"), options, head, preview)
-        for stage, steps in ((generator_stage, options.steps), (mask_stage, options.mask_steps)):
-            plan = schedule(steps)
+        steps = options.steps or (200 if small else 800)
+        mask_steps = options.mask_steps or (120 if small else 800)
+        for stage, count in ((generator_stage, steps), (mask_stage, mask_steps)):
+            plan = schedule(count)
 
             def told(number: int, loss: float, name: str = stage.name, total: int = plan.steps) -> None:
                 run.step(name, number + 1, total, loss)
@@ -199,9 +199,13 @@ class SeaS(TrainableSynthesizer):
             base.unet.enable_gradient_checkpointing()
         return options.train_unet
 
-    def _rates(self, trained: str) -> tuple[float, float]:
+    def _rates(self, trained: str, small: bool) -> tuple[float, float]:
         lora = trained == "lora"
-        return self.options.lr or (2e-4 if lora else 4e-6), self.options.token_lr or (2e-3 if lora else 4e-5)
+        if small:
+            unet, tokens = (2e-3 if lora else 2e-4), 1e-2
+        else:
+            unet, tokens = (2e-4, 2e-3) if lora else (4e-6, 4e-5)
+        return self.options.lr or unet, self.options.token_lr or tokens
 
     def _new_head(self, base: Base) -> MaskHead:
         widths = self.options.mask_channels or ((32, 16) if base.resolution <= SMALL_BASE else (128, 64))
@@ -251,7 +255,7 @@ class SeaS(TrainableSynthesizer):
             pixels = base.decode(latents)[0]
         probability = torch.stack(masks).mean(dim=0)[0].cpu().numpy()
         image = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
-        mask = probability > options.mask_threshold
+        mask = probability > (options.mask_threshold or (0.5 if small else 0.2))
         if options.fill_holes:
             mask = _filled(mask)
         return Drawn(
