@@ -91,6 +91,16 @@ class Base:
         pixels: torch.Tensor = self.vae.decode(scaled).sample.float()
         return pixels
 
+    def offload(self) -> None:
+        """Let all weights wait on the CPU and visit the device layer by layer (accelerate's ``cpu_offload``).
+
+        For sampling only, and last: nothing can be loaded or trained afterwards.
+        """
+        from accelerate import cpu_offload
+
+        for part in (self.vae, self.unet, self.text_encoder):
+            cpu_offload(part.to("cpu"), execution_device=self.device, offload_buffers=True)
+
     def target(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """What the denoiser was trained to tell of noisy latents: the noise, or v (Salimans and Ho, ICLR 2022).
 
@@ -137,7 +147,6 @@ def open_base(
     dtype: str | None = None,
     channels_last: bool = False,
     attention_slicing: bool = False,
-    offload: bool = False,
 ) -> Base:
     """Open a base.
 
@@ -151,8 +160,6 @@ def open_base(
         ``float32`` (default on a CPU), ``float16`` (default on a GPU) or ``bfloat16``.
     channels_last, attention_slicing:
         torch's memory format; attention a slice at a time. Less memory or time, by the machine.
-    offload:
-        Weights wait on the CPU and visit the device layer by layer (accelerate's ``cpu_offload``): for sampling only.
 
     Raises
     ------
@@ -182,16 +189,11 @@ def open_base(
     if opened.predicts not in ("epsilon", "v_prediction"):
         raise WeightsError(f"base {name}: it predicts {opened.predicts}; expected epsilon or v_prediction")
     for part in (opened.vae, opened.unet, opened.text_encoder):
-        part.requires_grad_(False).eval().to("cpu" if offload else place)
+        part.requires_grad_(False).eval().to(place)
         if channels_last:
             part.to(memory_format=torch.channels_last)
     if attention_slicing:
         opened.unet.set_attention_slice("auto")
-    if offload:
-        from accelerate import cpu_offload
-
-        for part in (opened.vae, opened.unet, opened.text_encoder):
-            cpu_offload(part, execution_device=place, offload_buffers=True)
     return opened
 
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from ias_zoo.errors import OptionError, TrainingError
@@ -96,6 +97,7 @@ def train(
     """
     if schedule.steps < 1 or schedule.accumulate < 1:
         raise OptionError(f"steps={schedule.steps}, accumulate={schedule.accumulate}: expected at least 1")
+    AcceleratorState._reset_state(reset_partial_state=True)  # else a process keeps its first fit's device and precision
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=schedule.mixed_precision)
     optimizer = torch.optim.AdamW(task.parameter_groups())
     prepared = accelerator.prepare(optimizer)
@@ -125,6 +127,7 @@ def train(
         ):
             write_checkpoint(place, done, task.modules, optimizer, averages, report.to_dict())
         if place is not None and schedule.preview_every and done % schedule.preview_every == 0:
+            place.mkdir(parents=True, exist_ok=True)
             task.preview(done, place)
     with torch.no_grad():
         for parameter, average in zip(trained if averages else [], averages, strict=True):

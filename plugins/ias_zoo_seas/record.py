@@ -26,7 +26,7 @@ METHODS: tuple[Method, ...] = (
         trains=Trains.ADAPTER,
         base=Base("CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b"),
         licences=Licences(base_weights="CreativeML-OpenRAIL-M", original_code="MIT", training_data="LAION (mixed)"),
-        cost=Cost(1200, 1500, "2-core x86 virtual machine, one thread, 128 x 128, base tiny; memory while fitting"),
+        cost=Cost(1100, 1500, "2-core x86 virtual machine, one thread, 128 x 128, base tiny; memory while fitting"),
         fidelity=Fidelity.WHERE_PUBLIC,
         fidelity_note="losses, prompts, mask head, sampler as published; LoRA instead of all weights by default (ours)",
         card="ias_zoo_model_cards:seas.md",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,7 @@ class GeneratorStage:
         self.base, self.batches, self.options, self.preview = base, batches, options, preview
         self.tokens, self.rates = tokens, rates
         self.modules: Mapping[str, nn.Module] = {"unet": base.unet, "tokens": tokens}
+        self._open = contextlib.ExitStack()
         self.layers = existing(base.unet, attention_layers(options.attention_maps))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -134,9 +136,11 @@ class GeneratorStage:
         t = timesteps(base, batch.generators)
         noisy = base.scheduler.add_noise(latents, noise, t)
         context = base.embed(batch.prompts)
-        with AttentionTap(base.unet, [name for names in self.layers for name in names]) as tap:
-            predicted = base.unet(noisy.to(base.unet.dtype), t, encoder_hidden_states=context).sample.float()
-            maps = tap.maps
+        # The tap stays set until the next call: with gradient checkpointing, backward runs the layers once more.
+        self.close()
+        tap = self._open.enter_context(AttentionTap(base.unet, [name for names in self.layers for name in names]))
+        predicted = base.unet(noisy.to(base.unet.dtype), t, encoder_hidden_states=context).sample.float()
+        maps = tap.maps
         shots = len(batch.masks)
         error = (predicted - base.target(latents, noise, t)).square()
         terms = {"shots": error[:shots].mean(), "normals": error[shots:].mean()}
@@ -149,6 +153,10 @@ class GeneratorStage:
                 here, target, normalise=self.options.normalise, cells=self.options.defect_cells
             )
         return terms
+
+    def close(self) -> None:
+        """Give the denoiser its own attention back."""
+        self._open.close()
 
 
 class MaskStage:

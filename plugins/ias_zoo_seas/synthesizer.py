@@ -71,13 +71,14 @@ class SeaS(TrainableSynthesizer):
         self._tokens: Any = None
         self._head: MaskHead | None = None
         self._crop: int | None = None
+        self._texts: dict[str, torch.Tensor] = {}
         super().__init__(setup)
 
     def to(self, device: str) -> SeaS:
         """Move to a device."""
         if self._base is not None and self.options.offload:
             raise OptionError("weights that are offloaded stay on their device; load again with device=")
-        self._device = device
+        self._device, self._texts = device, {}
         if self._base is not None:
             from ias_zoo.diffusion.base import pick_device
 
@@ -142,9 +143,10 @@ class SeaS(TrainableSynthesizer):
                 run.step(name, number + 1, total, loss)
 
             report.stages.append(train(stage, plan, base.device, folder=run.folder, resume=run.resume, step=told))
+            generator_stage.close()
             base.unet.requires_grad_(False)
             self._tokens.requires_grad_(False)
-        self._base, self._head = base, mask_stage.head
+        self._base, self._head, self._texts = base, mask_stage.head, {}
         return report
 
     def _preview(self, base: Base, head: MaskHead, data: TrainingSet, path: Path) -> None:
@@ -173,7 +175,6 @@ class SeaS(TrainableSynthesizer):
             dtype=dtype,
             channels_last=options.channels_last,
             attention_slicing=options.attention_slicing,
-            offload=options.offload,
         )
 
     def _add_tokens(self, base: Base, defects: tuple[str, ...]) -> None:
@@ -241,7 +242,7 @@ class SeaS(TrainableSynthesizer):
         guidance = options.guidance or (3.0 if small else 8.0)
         masks: list[torch.Tensor] = []
         with torch.no_grad(), FeatureTap(base.unet, UNET_FEATURES) as unet_tap:
-            text, empty = base.embed([self.prompt(defect, defects)]), base.embed([""])
+            text, empty = (self._embedded(base, prompt) for prompt in (self.prompt(defect, defects), ""))
 
             def collect(number: int, timestep: int, latents: torch.Tensor) -> None:
                 if number < options.sampling_steps - MASK_STEPS:
@@ -265,6 +266,14 @@ class SeaS(TrainableSynthesizer):
             drawn={"prompt": self.prompt(defect, defects), "guidance": guidance},
             defect=defect,
         )
+
+    def _embedded(self, base: Base, prompt: str) -> torch.Tensor:
+        """A prompt's embedding; those of finished weights are kept, for a run asks for the same few again and again."""
+        if base is not self._base:
+            return base.embed([prompt])
+        if prompt not in self._texts:
+            self._texts[prompt] = base.embed([prompt])
+        return self._texts[prompt]
 
     def _first_latents(
         self, base: Base, normal: RGB | None, rng: np.random.Generator, generators: list[torch.Generator]
@@ -345,6 +354,8 @@ class SeaS(TrainableSynthesizer):
         base.unet.requires_grad_(False).eval()
         self._tokens.requires_grad_(False)
         self._head.requires_grad_(False).eval()
+        if self.options.offload:
+            base.offload()
         self._base = base
 
     def _open_for(self, manifest: Manifest) -> Base:
