@@ -390,7 +390,7 @@ def test_sampler_visits_the_published_timesteps(random_base: Path) -> None:
 
 @pytest.fixture(scope="module")
 def fitted(random_base: Path, toys: TrainingSet) -> SeaS:
-    made = seas(random_base, sampling_steps=5)
+    made = seas(random_base, sampling_steps=5, mask_threshold=0.2)  # the published one
     made.fit(toys)
     return made
 
@@ -412,6 +412,12 @@ def test_masks_are_the_mean_of_the_last_three_steps(fitted: SeaS, toys: Training
     assert len(seen) % 3 == 0
     assert np.array_equal(sample.label_map, last)
     assert np.array_equal(sample.mask, last > 0.2)
+    object.__setattr__(fitted.options, "mask_threshold", None)  # small bases: ours
+    try:
+        (again,) = fitted.generate(1, [toys.shots[0].image, toys.shots[1].image], defect="scratch", seed=4)
+    finally:
+        object.__setattr__(fitted.options, "mask_threshold", 0.2)
+    assert np.array_equal(again.mask, last > 0.5)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
