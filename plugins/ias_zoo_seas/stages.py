@@ -181,8 +181,8 @@ class MaskStage:
         with torch.no_grad():
             latents = base.encode(batch.pixels, batch.generators)
             noise = gaussian(latents.shape[1:], batch.generators, base.device)
-            small = base.resolution <= SMALL_BASE
-            t = timesteps(base, batch.generators, self.options.mask_noise or (SMALL_NOISE if small else None))
+            below = SMALL_NOISE if base.resolution <= SMALL_BASE else None
+            t = timesteps(base, batch.generators, self.options.mask_noise or below)
             noisy = base.scheduler.add_noise(latents, noise, t)
             with FeatureTap(base.unet, UNET_FEATURES) as tap:
                 predicted = base.unet(
