@@ -235,7 +235,7 @@ class TrainableSynthesizer(ImageSynthesizer):
             base_revision=revision,
             options=options_to_json(self.options),
             defects=data.defects,
-            licence=self.method.licences.base_weights or self.method.licences.code,
+            licence=self._licence(base),
             training_files=data.files,
             facts={
                 "resolution": report.resolution,
@@ -246,6 +246,16 @@ class TrainableSynthesizer(ImageSynthesizer):
             },
             files={},
         )
+
+    def _licence(self, base: str | None) -> str:
+        """The licence that weights on this base come under."""
+        from ias_zoo.diffusion.fetch import TINY
+
+        licences = self.method.licences
+        if base == TINY or self.method.base is None:
+            return licences.code  # the embedded base is the zoo's own
+        own = base == self.method.base.repo_id
+        return (licences.base_weights or licences.code) if own else "that of the base"
 
     def _now_fitted(self, manifest: Manifest, commit: str | None) -> None:
         self.manifest, self._commit = manifest, commit
