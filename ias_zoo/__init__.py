@@ -56,6 +56,10 @@ __all__ = sorted([*_HOMES, "__version__"])
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'ias_zoo' has no attribute {name!r}")
+    if name == "torch_dataset":
+        from ias_zoo.extras import require
+
+        require("torch_dataset", "evaluation", "torch")
     value = getattr(importlib.import_module(f"ias_zoo.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
-import importlib.util
 import os
 import traceback
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ import pluggy
 
 from ias_zoo import hookspecs
 from ias_zoo.errors import MissingDependency, NameClash, OptionError, PluginError, UnknownMethod
+from ias_zoo.extras import importable
 from ias_zoo.method import PLUGIN_API, Method, Trains
 from ias_zoo.options import build_options, did_you_mean
 from ias_zoo.synthesizer import PluginId, Setup
@@ -286,18 +286,11 @@ def _load_plugin(point: importlib.metadata.EntryPoint, allowed: frozenset[str] |
 
 def _state(method: Method) -> tuple[State, str]:
     roots = (method.implementation.partition(":")[0].partition(".")[0], *method.requires)
-    missing = [root for root in roots if not _importable(root)]
+    missing = [root for root in roots if not importable(root)]
     if not missing:
         return State.READY, ""
     install = method.install or f"pip install {' '.join(missing)}"
     return State.NEEDS_INSTALL, f"needs {', '.join(missing)}: {install}"
-
-
-def _importable(root: str) -> bool:
-    try:
-        return importlib.util.find_spec(root) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def _mark_clashes(name: str, entries: list[Entry]) -> list[Entry]:

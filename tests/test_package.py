@@ -55,8 +55,15 @@ def test_the_core_runs_without_torch(mvtec: Path, tmp_path: Path) -> None:
         "    except SystemExit as stop: assert not stop.code, stop.code\n"
         "try: main(['fit', 'seas', '--data', sys.argv[1], '--out', 'w'])\n"
         "except SystemExit as stop: assert stop.code == 1\n"
+        "try: main(['compare', '--data', sys.argv[1], '--methods', 'nsa', '--out', 'c'])\n"
+        "except SystemExit as stop: assert stop.code == 1\n"
+        "import ias_zoo\n"
+        "try: ias_zoo.torch_dataset(sys.argv[1], 'nsa')\n"
+        "except ias_zoo.IasZooError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, mvtec, tmp_path / "out"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "3 images" in done.stdout
     assert "pip install 'ias-zoo[diffusion]'" in done.stderr, "the missing packages are not named"
+    assert "error: compare needs torch" in done.stderr
+    assert "torch_dataset needs torch: pip install 'ias-zoo[evaluation]'" in done.stdout

@@ -16,7 +16,7 @@ from ias_zoo.diffusion.base import generator, open_base
 from ias_zoo.diffusion.sampling import dpm_solver
 from ias_zoo.diffusion.taps import AttentionTap, FeatureTap
 from ias_zoo.diffusion.tokens import NewRows, add_words
-from ias_zoo.errors import OptionError, WeightsError
+from ias_zoo.errors import OptionError, RequestError, WeightsError
 from ias_zoo.generation.requests import Normals
 from ias_zoo.testing.subject import toy_set
 from ias_zoo.training.shots import TrainingSet, centre_square, load_shots
@@ -532,3 +532,16 @@ def test_previews_do_not_change_the_training(random_base: Path, toys: TrainingSe
         assert made._head is not None
         weights.append(torch.cat([value.flatten() for value in made._head.state_dict().values()]))
     assert torch.equal(*weights)
+
+
+def test_a_card_without_samples_does_not_cost_the_weights(
+    random_base: Path, toys: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: SeaS, requests: Any) -> Any:
+        raise RequestError("not today")
+
+    monkeypatch.setattr(SeaS, "synthesize", fail)
+    with pytest.warns(UserWarning, match="card has no samples: not today"):
+        seas(random_base).fit(toys, out=tmp_path / "weights")
+    assert "samples.png" not in (tmp_path / "weights/README.md").read_text(encoding="utf-8")
+    assert ias_zoo.load("seas", str(tmp_path / "weights"), base=str(random_base), device="cpu").defects == ("scratch",)

@@ -26,7 +26,7 @@ def demo(
 ) -> None:
     """Make a small data set with every method that needs no training, and a contact sheet to look at.
 
-    Methods that learn take part where they have settings for a quick fit; it says which do not.
+    Methods that learn take part where what they need is installed: a fit of a few minutes each. It says which do not.
     """
     from ias_zoo.data.images import encode_png, write_whole
     from ias_zoo.data.sample import write_sample, write_shots

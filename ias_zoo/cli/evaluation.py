@@ -9,10 +9,12 @@ import typer
 
 from ias_zoo.cli.console import print_json, print_table, training_progress
 from ias_zoo.errors import OptionError
+from ias_zoo.extras import require
 
 if TYPE_CHECKING:
     from ias_zoo.report.results import Comparison, Values
 
+_MODULES = ("torch", "torchvision", "sklearn", "segmentation_models_pytorch", "timm", "torch_fidelity", "safetensors")
 _DATA = typer.Option(help="Real pictures: good ones, defective ones and their masks; a folder or a manifest.")
 _SHOTS = typer.Option(
     help="Training shots of each type, one a group: a number, or crack=4,blowhole=8. Default: a third of the groups."
@@ -53,6 +55,7 @@ def compare(
     json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Fit, generate and evaluate several methods on one split: which makes the detector better, and by how much."""
+    require("compare", "evaluation", *_MODULES)
     from ias_zoo.evaluation.compare import Task
     from ias_zoo.evaluation.compare import compare as run
 
@@ -141,6 +144,7 @@ def evaluate(
     white: Annotated[int | None, typer.Option(help="The value that is white in 16-bit pictures.")] = None,
 ) -> None:
     """Measure a generated folder: masks, fidelity, diversity, and what it is worth to a detector."""
+    require("evaluate", "evaluation", *_MODULES)
     from ias_zoo.data.images import write_whole
     from ias_zoo.evaluation.evaluate import evaluate as run
     from ias_zoo.report.results import as_text, figures_in

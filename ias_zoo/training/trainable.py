@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import ias_zoo
 from ias_zoo.data import DataSet, open_data
 from ias_zoo.data.images import encode_png, write_whole
-from ias_zoo.errors import NotFitted, OptionError, WeightsError
+from ias_zoo.errors import IasZooError, NotFitted, OptionError, WeightsError
 from ias_zoo.method import PLUGIN_API
 from ias_zoo.options import build_options, options_to_json
 from ias_zoo.synthesizer import ImageSynthesizer, Setup
@@ -117,7 +118,11 @@ class TrainableSynthesizer(ImageSynthesizer):
             _claim(folder, {**self._identity, "seed": seed, "crop": crop, "shots": data.files, "start": self._start()})
         self.report = self.train(data, run)
         self._now_fitted(self._make_manifest(data, self.report), None)
-        self._sheet = self._draw_samples(data, seed)
+        try:
+            self._sheet = self._draw_samples(data, seed)
+        except IasZooError as error:  # a picture for the card must not cost the weights
+            self._sheet = None
+            warnings.warn(f"the weights' card has no samples: {error}", stacklevel=2)
         if target is not None:
             self.save_pretrained(target)
             _remove(folder)
