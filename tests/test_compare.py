@@ -75,7 +75,7 @@ def test_killed_and_resumed_gives_the_same_table(toys: Path, tmp_path: Path) -> 
     def stop(*_: Any) -> None:
         nonlocal calls
         calls += 1
-        if calls in (5, 30, 60):  # in the reference, while a set is generated or learned from, and later
+        if calls in (5, 25, 45):  # in the reference, while a set is generated or learned from, and later
             raise Stop
 
     for _ in range(3):

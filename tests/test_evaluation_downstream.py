@@ -121,7 +121,7 @@ def test_it_learns_what_is_to_be_learned():
     test = held_items()
     start = run_arm("shots", shots_of("spot", "bar"), NORMALS, test, None, dataclasses.replace(protocol, steps=1), 0)
     after = run_arm("shots", shots_of("spot", "bar"), NORMALS, test, None, protocol, 0)
-    assert after["view"] == {"scale": "native tiles", "crop": 64, "tile": 128, "overlap": 16}
+    assert after["view"] == {"scale": "native tiles", "crop": 64, "tile": 512, "overlap": 16}
     assert start["scores"]["pixel_ap"] < 0.3
     assert after["scores"]["pixel_ap"] > 0.6
     assert after["scores"]["image_auroc"] > 0.7
@@ -370,7 +370,8 @@ def test_presets_hold_what_the_publications_say():
 
 @pytest.mark.parametrize("name", sorted(PROTOCOLS))
 def test_presets_networks_are_built(name):
-    network = build_network(PROTOCOLS[name], channels=3, seed=0)
+    protocol = dataclasses.replace(PROTOCOLS[name], encoder_weights=None)  # those of the Hub have a test of their own
+    network = build_network(protocol, channels=3, seed=0)
     assert network.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 1, 64, 64)
 
 
@@ -388,3 +389,97 @@ def test_encoder_weights_from_a_local_file(tmp_path):
         build_network(dataclasses.replace(SMALL, encoder_weights=str(path)), channels=3, seed=0)
     with pytest.raises(WeightsError, match="cannot be read as safetensors"):
         build_network(dataclasses.replace(SMALL, encoder_weights=str(tmp_path / "none")), channels=3, seed=0)
+
+
+LITE = dataclasses.replace(SMALL, encoder="tu-tf_efficientnet_lite0", encoder_depth=3, decoder_channels=(16, 16, 16))
+
+
+@pytest.fixture(scope="module")
+def lite():
+    """A classifier as its publisher saves it: timm's names, with a head."""
+    import timm
+
+    torch.manual_seed(3)
+    network = timm.create_model("tf_efficientnet_lite0", num_classes=7).eval()
+    return network, {name: value.contiguous() for name, value in network.state_dict().items()}
+
+
+def published_names(state):
+    """timm's names of EfficientNet-lite0 as efficientnet-pytorch has them, written out here from its source."""
+    depths, first = [1, 2, 2, 3, 3, 4, 1], {"conv_dw": "_depthwise_conv", "conv_pw": "_project_conv"}
+    other = {"conv_pw": "_expand_conv", "conv_dw": "_depthwise_conv", "conv_pwl": "_project_conv"}
+    other |= {"bn1": "_bn0", "bn2": "_bn1", "bn3": "_bn2"}
+    top = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1", "classifier": "_fc"}
+    renamed = {}
+    for name, value in state.items():
+        if name.startswith("blocks."):
+            _, stage, place, layer, tensor = name.split(".", 4)
+            number = sum(depths[: int(stage)]) + int(place)
+            known = other if number else first | {"bn1": "_bn1", "bn2": "_bn2"}
+            renamed[f"_blocks.{number}.{known[layer]}.{tensor}"] = value
+        else:
+            layer, tensor = name.split(".", 1)
+            renamed[f"{top[layer]}.{tensor}"] = value
+    return renamed
+
+
+@pytest.mark.parametrize("names", ["timm", "efficientnet-pytorch"])
+def test_an_encoder_gives_the_features_of_the_network_its_file_came_from(tmp_path, lite, names):
+    from safetensors.torch import save_file
+
+    network, state = lite
+    path = tmp_path / "lite.safetensors"
+    save_file(state if names == "timm" else published_names(state), path)
+    built = build_network(dataclasses.replace(LITE, encoder_weights=str(path)), channels=3, seed=0).eval()
+    unit = torch.rand(1, 3, 64, 64)  # what the picture is between black and white
+    seen = []
+    built.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        built(unit * 4 - 2)
+        assert torch.allclose(seen[0], unit * 2 - 1, atol=1e-5)  # the lite networks take [-1, 1]
+        mine = built.encoder(unit * 2 - 1)[3]  # at stride 8
+        theirs = network.forward_intermediates(unit * 2 - 1, indices=[2], intermediates_only=True)[0]
+    assert mine.shape == theirs.shape
+    assert torch.allclose(mine, theirs, atol=1e-5)
+
+
+def test_a_frozen_encoder_stays_to_the_bit_and_the_decoder_learns(tmp_path, lite):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "lite.safetensors"
+    save_file(lite[1], path)
+    protocol = dataclasses.replace(LITE, encoder_weights=str(path), freeze_encoder=True, steps=3)
+    shots = shots_of("spot", "bar")
+    normals = Normals([part(seed)[0] for seed in range(3)])
+    before = build_network(protocol, channels=3, seed=0).state_dict()
+    trained = train_segmenter(shots, (), normals, protocol, View.choose(shots, 32, "off"), phases_of("shots", 3), 0)
+    after = trained.network.state_dict()
+    same = {name for name, value in after.items() if torch.equal(value, before[name])}
+    assert {name for name in after if "encoder" in name} <= same
+    assert {name for name in after if "decoder" in name and "weight" in name} - same
+    assert not trained.grey  # pretrained encoders take three channels
+
+
+def test_a_file_of_the_encoder_is_known_by_its_content_not_its_place(tmp_path, lite):
+    from safetensors.torch import save_file
+
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        save_file(lite[1], tmp_path / folder / "lite.safetensors")
+    one, two = (find_protocol("quick", tmp_path / folder / "lite.safetensors").to_json() for folder in ("a", "b"))
+    assert one == two
+    assert one["encoder_weights"].startswith("lite.safetensors sha256:")
+    with pytest.raises(WeightsError, match="no such file"):
+        find_protocol("quick", tmp_path / "c.safetensors")
+
+
+def test_a_use_that_is_given_is_not_chosen_again():
+    shots, made = shots_of("spot"), shots_of("spot", start=500)
+    normals, test = Normals(NORMALS), held_items(1)
+    stages = set()
+    result = run_arm(
+        "both", shots, normals, test, made, SMALL, 0, use="mix:0.25", step=lambda stage, *_: stages.add(stage)
+    )
+    assert result["use"] == "mix:0.25"
+    assert result["choice"] == {"how": "given"}
+    assert stages == {"both (mix:0.25)"}

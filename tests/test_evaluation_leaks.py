@@ -146,3 +146,20 @@ def test_magnetic_tiles(shared: Path) -> None:
     assert len(split.shots) == 20
     assert not groups & {split.groups[item.id] for item in split.test}
     assert {item.defect for item in split.test} == {"crack", "blowhole", "break", None}
+
+
+def test_at_most_so_many_pictures_of_a_group_are_tested_on(tiles: Path) -> None:
+    data = open_data(tiles)
+    whole = split_by_group(data, {"crack": 2, "dent": 1})
+    one = split_by_group(data, {"crack": 2, "dent": 1}, per_group=1)
+    # of e0, e1, e2 the middle one; what is left out is said
+    assert [item.id for item in one.test if item.defect == "crack"] == [f"test/crack/e1_t{n}.png" for n in (2, 3, 4, 5)]
+    assert {item.id for item in one.test} | {item.id for item in one.left_out} == {
+        item.id for item in (*whole.test, *whole.left_out)
+    }
+    assert one.shots == whole.shots
+    two = split_by_group(data, {"crack": 2, "dent": 1}, per_group=2)
+    assert sum(item.defect == "crack" for item in two.test) == 8
+    assert split_by_group(data, {"crack": 2, "dent": 1}, per_group=9).test == whole.test
+    with pytest.raises(OptionError, match="expected 1 or more"):
+        split_by_group(data, {"crack": 2, "dent": 1}, per_group=0)

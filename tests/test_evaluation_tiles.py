@@ -19,14 +19,14 @@ def shot(height: int, width: int, defect: int) -> Shot:
 
 def test_small_defects_bring_tiles_large_ones_whole_pictures() -> None:
     # of a 512-pixel picture brought to 128, 4 cells of 8 x 8 are 16 x 16 pixels: 64 x 64 native ones
-    assert View.choose([shot(512, 512, 63)], 128, "auto") == View(128, True, 256, 32)
+    assert View.choose([shot(512, 512, 63)], 128, "auto") == View(128, True, 1024, 32)
     assert not View.choose([shot(512, 512, 64)], 128, "auto").native
     assert not View.choose([shot(512, 512, 8)], 128, "off").native
     assert not View.choose([shot(100, 120, 8)], 128, "auto").native  # no larger than a crop
     assert View.choose([shot(100, 400, 8)], 128, "auto").side == 128  # narrow: borders are mirrored
-    assert View.choose([shot(512, 512, 63)], 128, "auto", 64) == View(64, True, 128, 16)
+    assert View.choose([shot(512, 512, 63)], 128, "auto", 64) == View(64, True, 512, 16)
     assert View.choose([shot(512, 512, 64)], 128, "auto", 64).side == 128
-    assert View.choose([shot(512, 512, 200)], 128, "90") == View(96, True, 192, 24)
+    assert View.choose([shot(512, 512, 200)], 128, "90") == View(96, True, 768, 24)
 
 
 @pytest.mark.parametrize(("length", "tile", "overlap"), [(64, 64, 16), (65, 64, 16), (300, 64, 16), (1024, 256, 32)])

@@ -20,6 +20,7 @@ _SHOTS = typer.Option(
     help="Training shots of each type, one a group: a number, or crack=4,blowhole=8. Default: a third of the groups."
 )
 _GROUP = typer.Option(help="A regular expression that finds in a picture's name what must stay on one side.")
+_PER_GROUP = typer.Option(help="Test on at most so many pictures of a group; default: all of them.")
 _EXTRACTOR = typer.Option(
     help="Network for FID, KID and the like: inception-v3, dinov2, safetensors:FILE. Not measured without."
 )
@@ -27,7 +28,9 @@ _LPIPS = typer.Option(
     help="Network of perceptual distances: lpips-squeeze, lpips-alex, lpips-vgg. Not measured without."
 )
 _DETECTOR = typer.Option(help="Network of the detector that judges masks. Default: that of --lpips.")
-_FILES = typer.Option("--weights", help="NAME=FILE of a network's local weights; again for several.")
+_FILES = typer.Option(
+    "--weights", help="NAME=FILE of a network's local weights, `encoder` being the detector's; again for several."
+)
 
 
 def compare(
@@ -44,6 +47,7 @@ def compare(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="method.option=value; again for several.")] = None,
     group_by: Annotated[str | None, _GROUP] = None,
+    test_per_group: Annotated[int | None, _PER_GROUP] = None,
     fit_each_seed: Annotated[bool, typer.Option(help="Fit anew for each seed; else once a method.")] = False,
     extractor: Annotated[str | None, _EXTRACTOR] = None,
     lpips: Annotated[str | None, _LPIPS] = None,
@@ -59,19 +63,22 @@ def compare(
     from ias_zoo.evaluation.compare import Task
     from ias_zoo.evaluation.compare import compare as run
 
+    files = _files(weights or [])
     names = [name.strip() for name in methods.split(",") if name.strip()]
     task = Task(
         data=data,
         shots=_counts(shots),
         defects=defect,
         group_by=group_by,
+        per_group=test_per_group,
         protocol=protocol,
+        encoder=files.pop("encoder", None),
         seeds=seeds,
         n=n,
         base=base,
         options=_options(set_ or []),
         fit_each_seed=fit_each_seed,
-        measures=_measures(extractor, lpips, detector, weights or []),
+        measures=_measures(extractor, lpips, detector, files),
         device=device,
         white=white,
         workers=workers,
@@ -135,6 +142,7 @@ def evaluate(
     protocol: Annotated[str, typer.Option(help="How the detector is trained and tested.")] = "quick",
     seeds: Annotated[int | None, typer.Option(help="How many; default: the protocol's. 0: train no detector.")] = None,
     group_by: Annotated[str | None, _GROUP] = None,
+    test_per_group: Annotated[int | None, _PER_GROUP] = None,
     extractor: Annotated[str | None, _EXTRACTOR] = None,
     lpips: Annotated[str | None, _LPIPS] = None,
     detector: Annotated[str | None, _DETECTOR] = None,
@@ -151,15 +159,18 @@ def evaluate(
 
     if out is not None and out.exists():
         raise OptionError(f"--out {out}: exists; give another name")
+    files = _files(weights or [])
     with training_progress() as step:
         found = run(
             folder,
             data,
             shots=_counts(shots),
             protocol=protocol,
+            encoder=files.pop("encoder", None),
             seeds=seeds,
             group_by=group_by,
-            measures=_measures(extractor, lpips, detector, weights or []),
+            per_group=test_per_group,
+            measures=_measures(extractor, lpips, detector, files),
             device=device,
             white=white,
             step=step,
@@ -218,11 +229,15 @@ def _options(assignments: list[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _measures(extractor: str | None, lpips: str | None, detector: str | None, weights: list[str]) -> dict[str, Any]:
+def _files(assignments: list[str]) -> dict[str, Path]:
     files = {}
-    for assignment in weights:
+    for assignment in assignments:
         name, equals, path = assignment.partition("=")
         if not equals:
             raise OptionError(f"--weights {assignment}: expected NAME=FILE")
-        files[name] = Path(path)
+        files[name] = Path(path).expanduser()
+    return files
+
+
+def _measures(extractor: str | None, lpips: str | None, detector: str | None, files: dict[str, Path]) -> dict[str, Any]:
     return {"extractor": extractor, "lpips": lpips, "detector": detector, "weights": files or None}

@@ -65,6 +65,10 @@ class Task:
         How many groups of each type are for training, one picture of each; or a number for each type. None: a third.
     group_by:
         A pattern that finds a picture's group in its id; see :class:`ias_zoo.evaluation.leaks.Groups`.
+    per_group:
+        How many pictures of a group are tested on at most; None: all.
+    protocol, encoder:
+        A preset's name, and a file of weights for its encoder.
     n:
         Synthetic pictures of a method and seed, over all types.
     base, options:
@@ -80,7 +84,9 @@ class Task:
     shots: int | Mapping[str, int] | None = None
     defects: Sequence[str] | None = None
     group_by: str | None = None
+    per_group: int | None = None
     protocol: str = "quick"
+    encoder: Path | None = None
     seeds: int | None = None
     n: int = 300
     base: str | None = None
@@ -107,7 +113,7 @@ def compare(
     OptionError, DataError, RunError, UnknownMethod, ...
         Before anything is run where that can be known.
     """
-    protocol = find_protocol(task.protocol)
+    protocol = find_protocol(task.protocol, task.encoder)
     seeds = protocol.seeds if task.seeds is None else task.seeds
     if seeds < 1 or task.n < 1:
         raise OptionError(f"seeds={seeds}, n={task.n}: expected at least 1")
@@ -118,7 +124,7 @@ def compare(
             raise OptionError(f"options for {name!r}, which is not among the methods: {', '.join(records)}")
     data = open_data(task.data, white=task.white)
     groups = Groups.of(data, task.group_by)
-    split = split_by_group(data, task.shots, defects=task.defects, groups=groups)
+    split = split_by_group(data, task.shots, defects=task.defects, groups=groups, per_group=task.per_group)
     common = _common(task, protocol, split)
     out.mkdir(parents=True, exist_ok=True)
     with only_run_in(out):
@@ -200,7 +206,7 @@ class _Bench:
         identity = {"common": self.digest}
         found = _finished(folder, identity)
         if found is None:
-            detail = self._gain(REAL_ONLY, None, seed, None)
+            detail = self._gain(REAL_ONLY, None, seed, None, None)
             found = _result(REAL_ONLY, seed, identity, {}, {}, {}, detail)
             _write_result(folder, found)
         return found
@@ -227,7 +233,8 @@ class _Bench:
             **({"extractor": None, "lpips": None} | dict(self.task.measures)),
         )
         alone = self.real_only(seed)["detail"]["arms"][SHOTS]
-        detail = self._gain(method.name, read_shots(made), seed, alone)
+        use = self._use(method, identity, seed)
+        detail = self._gain(method.name, read_shots(made), seed, alone, use)
         cost = {"fit_seconds": None, "peak_mb": None, **cost, "generate_seconds": seconds}
         known = options_to_json(build_options(registry().options_class(method.name), options, method=method.name))
         _write_result(folder, _result(method.name, seed, identity, known, cost, quality, detail))
@@ -280,7 +287,17 @@ class _Bench:
         # A run in several pieces has no time of its own; the one of the last piece would flatter it.
         return round(summary.seconds, 2) if not summary.skipped else None
 
-    def _gain(self, name: str, synthetic: Any, seed: int, real: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _use(self, method: Method, identity: dict[str, Any], seed: int) -> str | None:
+        """How the first seed's samples were best used: decided once a method, so that seeds vary nothing else."""
+        if seed == 0:
+            return None
+        found = _finished(self.out / method.name / "seed-0", identity)
+        assert found is not None  # noqa: S101 - seeds are run in order
+        return str(found["use"]["both"])
+
+    def _gain(
+        self, name: str, synthetic: Any, seed: int, real: Mapping[str, Any] | None, use: str | None
+    ) -> dict[str, Any]:
         def told(stage: str, number: int, steps: int, loss: float) -> None:
             self.step(f"{name}, seed {seed}", stage, number, steps)
 
@@ -292,6 +309,7 @@ class _Bench:
             self.protocol,
             seed,
             real=real,
+            use=use,
             device=self.task.device,
             step=told,
         )

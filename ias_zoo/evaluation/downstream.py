@@ -56,6 +56,7 @@ def run_arm(
     protocol: Protocol,
     seed: int,
     *,
+    use: str | None = None,
     device: str = "auto",
     step: Step = lambda stage, number, steps, loss: None,
 ) -> dict[str, Any]:
@@ -66,6 +67,8 @@ def run_arm(
     arm:
         ``shots``, ``both`` or ``synthetic``. Arm ``shots`` looks at no synthetic picture: it is the same for every
         method and needs computing once.
+    use:
+        How arm ``both`` uses the synthetic set, where that is decided already; None decides it on held-out shots.
     step:
         Called after every training step with the stage's name, the step, how many there are, and the loss.
 
@@ -99,9 +102,13 @@ def run_arm(
     view = View.choose(shots, protocol.side, protocol.crop, protocol.tile_side)
     setting = _Setting(normals, protocol, view, seed, device, step)
     clock = time.perf_counter()
-    use, choice = {"shots": "shots", "synthetic": "synthetic"}.get(arm, ""), None
-    if arm == "both":
+    choice: dict[str, Any] | None = None
+    if arm != "both":
+        use = arm
+    elif use is None:
         use, choice = _choose_use(shots, made, setting)
+    else:
+        choice = {"how": "given"}
     seconds = {"choice": time.perf_counter() - clock}
     clock = time.perf_counter()
     segmenter = setting.train(f"{arm} ({use})", shots, made, use, protocol.steps)
@@ -145,6 +152,7 @@ def gain(
     *,
     arms: Sequence[str] = ARMS,
     real: Mapping[str, Any] | None = None,
+    use: str | None = None,
     device: str = "auto",
     step: Step = lambda stage, number, steps, loss: None,
 ) -> dict[str, Any]:
@@ -154,6 +162,8 @@ def gain(
     ----------
     real:
         The result of arm ``shots`` with the same seed and protocol, where it is known already.
+    use:
+        As of :func:`run_arm`.
 
     Returns
     -------
@@ -172,7 +182,9 @@ def gain(
     results: dict[str, Any] = {} if real is None else {"shots": dict(real)}
     for arm in arms if synthetic else ("shots",):
         if arm not in results:
-            results[arm] = run_arm(arm, shots, normals, test, synthetic, protocol, seed, device=device, step=step)
+            results[arm] = run_arm(
+                arm, shots, normals, test, synthetic, protocol, seed, use=use, device=device, step=step
+            )
     base = results.get("shots")
     differences = {
         arm: difference(result["scores"], base["scores"]) for arm, result in results.items() if base and arm != "shots"

@@ -27,6 +27,8 @@ def evaluate(
     protocol: str = "quick",
     seeds: int | None = None,
     group_by: str | None = None,
+    per_group: int | None = None,
+    encoder: Path | None = None,
     measures: Mapping[str, Any] | None = None,
     device: str = "auto",
     white: int | None = None,
@@ -38,6 +40,8 @@ def evaluate(
     ----------
     folder, data:
         A run's folder, and real pictures.
+    protocol, encoder:
+        A preset's name, and a file of weights for its encoder.
     seeds:
         0 trains no detector.
     measures:
@@ -53,13 +57,13 @@ def evaluate(
     OptionError, DataError, RunError
         DataError also names pictures that the samples were made from and that the test would use.
     """
-    preset = find_protocol(protocol)
+    preset = find_protocol(protocol, encoder)
     count = preset.seeds if seeds is None else seeds
     if count < 0:
         raise OptionError(f"seeds={seeds}: expected 0 or more")
     source = open_data(data, white=white)
     groups = Groups.of(source, group_by)
-    split = split_by_group(source, shots, groups=groups)
+    split = split_by_group(source, shots, groups=groups, per_group=per_group)
     refuse_leaks(seen_by(folder), split.test, groups)
     quality = measure(
         folder,
@@ -73,7 +77,10 @@ def evaluate(
     if count:
         real, test = read_shots(source, split.shots), read_test(source, split.test)
         normals, made = Normals(split.training_data()), read_shots(open_data(folder))
-        runs = [gain(real, normals, test, made, preset, seed, device=device, step=step) for seed in range(count)]
+        runs: list[dict[str, Any]] = []
+        for seed in range(count):  # how the samples are used is decided with the first seed
+            use = runs[0]["arms"]["both"]["use"] if runs else None
+            runs.append(gain(real, normals, test, made, preset, seed, use=use, device=device, step=step))
         result["downstream"] = {"runs": runs, "summary": summarise(runs)}
     return result
 

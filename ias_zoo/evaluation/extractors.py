@@ -289,11 +289,13 @@ class _LiteNet(Extractor):
         import torch
 
         timm = needs("timm", "timm")
+        from ias_zoo.evaluation.encoders import timm_names
+
         self.name, self.device = f"safetensors:{path.name}", torch.device(device)
         state, self.weights = load_state(path)
         network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         if "_conv_stem.weight" in state:
-            state = _timm_names(state, network)
+            state = timm_names(state, network)
         fit_state(network, state, path)
         self._network = network.eval().to(self.device)
 
@@ -318,27 +320,6 @@ class _LiteNet(Extractor):
                     self._input(images), indices=list(self.LEVELS), intermediates_only=True
                 )
             )
-
-
-def _timm_names(state: Mapping[str, torch.Tensor], network: Any) -> dict[str, torch.Tensor]:
-    """From efficientnet-pytorch's parameter names, blocks counted through, to timm's, counted by stage."""
-    top = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-    first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-    other = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
-    other |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
-    blocks = [f"blocks.{stage}.{place}" for stage, part in enumerate(network.blocks) for place in range(len(part))]
-    renamed = {}
-    for key, value in state.items():
-        part, _, rest = key.partition(".")
-        if part == "_blocks":
-            number, layer, tensor = rest.split(".", 2)
-            if int(number) >= len(blocks):
-                raise WeightsError(f"{key}: EfficientNet-lite0 has {len(blocks)} blocks; is it a larger network's?")
-            names = other if f"_blocks.{number}._expand_conv.weight" in state else first
-            renamed[f"{blocks[int(number)]}.{names.get(layer, layer)}.{tensor}"] = value
-        else:
-            renamed[f"{top.get(part, part)}.{rest}"] = value
-    return renamed
 
 
 class _Dino(Extractor):

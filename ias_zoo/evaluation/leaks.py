@@ -85,7 +85,8 @@ class GroupSplit:
     test:
         Real pictures held out, defective (with masks) and good, in order of their ids.
     left_out:
-        Pictures that are in neither part: of the shots' groups, and defective ones without a mask.
+        Pictures that are in neither part: of the shots' groups, defective ones without a mask, more of a group than
+        are tested on.
     groups:
         How the groups were found.
     seed:
@@ -146,6 +147,7 @@ def split_by_group(
     *,
     defects: Sequence[str] | None = None,
     groups: Groups | None = None,
+    per_group: int | None = None,
     seed: int | None = None,
 ) -> GroupSplit:
     """Take one picture of each of the first groups of each defect type for training; test on the other groups.
@@ -160,6 +162,9 @@ def split_by_group(
         type's groups, the field's rule.
     defects:
         Which types; all by default, or those that ``shots`` names.
+    per_group:
+        How many pictures of a group are tested on at most, spread evenly over those there are; pictures of one group
+        say much the same. None: all.
     seed:
         None: groups in order of their first picture's id, and of a group the median picture in the same order (of an
         exposure series the middle one). A number: both drawn from it.
@@ -192,6 +197,10 @@ def split_by_group(
             continue
         usable = item.defect is None or item.mask is not None
         (test if usable and groups[item.id] not in taken else left_out).append(item)
+    if per_group is not None:
+        thinned = _thinned(test, groups, per_group)
+        left_out += [item for item in test if item not in thinned]
+        test = thinned
     if not any(item.defect is not None for item in test):
         raise DataError(f"{data.root}: no defective picture is left to test on; give a smaller number of shots")
     split = GroupSplit(data, tuple(train), normals, tuple(test), tuple(left_out), groups, seed)
@@ -259,6 +268,20 @@ def _choose(data: DataSet, defect: str, wanted: int | None, groups: Groups, seed
         names = [order[int(place)] for place in rng.permutation(len(order))[:k]]
         chosen = [members[name][int(rng.integers(len(members[name])))] for name in names]
     return sorted(chosen, key=lambda item: item.id)
+
+
+def _thinned(items: Sequence[Item], groups: Groups, most: int) -> list[Item]:
+    """At most so many pictures of each group and type, spread evenly, in the order of the items."""
+    if most < 1:
+        raise OptionError(f"pictures a group to test on: {most}; expected 1 or more")
+    members: dict[tuple[str | None, str], list[Item]] = defaultdict(list)
+    for item in items:
+        members[item.defect, groups[item.id]].append(item)
+    kept = set()
+    for several in members.values():
+        count = min(most, len(several))
+        kept |= {several[(2 * place + 1) * len(several) // (2 * count)].id for place in range(count)}
+    return [item for item in items if item.id in kept]
 
 
 def _training_normals(data: DataSet, groups: Groups) -> tuple[Item, ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -18,7 +17,8 @@ import torch
 
 from ias_zoo.data.cache import PictureCache
 from ias_zoo.data.images import resize_image, to_grey
-from ias_zoo.errors import DataError, MissingDependency, TrainingError, WeightsError
+from ias_zoo.errors import DataError, MissingDependency, TrainingError
+from ias_zoo.evaluation.encoders import Scaled, load_encoder
 from ias_zoo.evaluation.pictures import numbers_by_defect
 from ias_zoo.evaluation.protocols import Protocol
 from ias_zoo.evaluation.tiles import MARGIN, View
@@ -93,13 +93,15 @@ def train_segmenter(
     MissingDependency, WeightsError
     """
     grey = protocol.encoder_weights is None and all(is_grey(shot.image) for shot in shots)
-    network = build_network(protocol, channels=1 if grey else 3, seed=seed).to(pick_device(device))
+    network: Any = build_network(protocol, channels=1 if grey else 3, seed=seed).to(pick_device(device))
     sampler = Sampler(shots, synthetic, normals, protocol, view, grey=grey)
     steps = sum(phase.steps for phase in phases)
     optimiser, schedule = _optimiser(network, protocol, steps)
     segmenter = Segmenter(network, view, grey)
     loss_of = _loss(protocol.loss)
     network.train()
+    if protocol.freeze_encoder:
+        network.encoder.eval()  # its statistics stay as well
     for number, (pictures, masks) in enumerate(sampler.batches(phases, seed)):
         target = next(network.parameters()).device
         logits = network(to_tensor(pictures, target))[:, 0]
@@ -136,35 +138,11 @@ def build_network(protocol: Protocol, *, channels: int, seed: int) -> torch.nn.M
             protocol.architecture, protocol.encoder, encoder_weights=None, in_channels=channels, classes=1, **more
         )
     if protocol.encoder_weights is not None:
-        load_encoder(network.encoder, Path(protocol.encoder_weights))
+        load_encoder(network.encoder, protocol.encoder, protocol.encoder_weights)
+        network = Scaled(network, protocol.encoder)
+    if protocol.freeze_encoder:
+        network.encoder.requires_grad_(False)
     return network.to(memory_format=torch.channels_last)
-
-
-def load_encoder(encoder: Any, path: Path) -> None:
-    """Load a state dict from a safetensors file; a classification head in it is left out.
-
-    Raises
-    ------
-    WeightsError
-        If the file is missing, no safetensors, or lacks or misshapes a weight.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: cannot be read as safetensors ({error})") from error
-    wanted = encoder.state_dict()
-    missing = [
-        name
-        for name, value in wanted.items()
-        if (name not in state or state[name].shape != value.shape) and not name.endswith("num_batches_tracked")
-    ]
-    if missing:
-        raise WeightsError(f"{path}: does not fit the encoder; missing or of another shape: {', '.join(missing[:5])}")
-    kept = {name: state.get(name, value) for name, value in wanted.items()}
-    torch.nn.Module.load_state_dict(encoder, kept)  # some encoders' own method expects the head
 
 
 def pick_device(device: str) -> torch.device:
@@ -334,7 +312,8 @@ def to_tensor(pictures: Sequence[Floats], device: torch.device) -> torch.Tensor:
 
 def _optimiser(network: torch.nn.Module, protocol: Protocol, steps: int) -> tuple[Any, Any]:
     kind = torch.optim.AdamW if protocol.optimiser == "adamw" else torch.optim.Adam
-    optimiser = kind(network.parameters(), lr=protocol.rate, weight_decay=protocol.weight_decay)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimiser = kind(trained, lr=protocol.rate, weight_decay=protocol.weight_decay)
     warm = max(1, steps // 20)
 
     def factor(step: int) -> float:

@@ -58,7 +58,7 @@ class View:
         native = choose_crop(shots, side, CELL, crop) is not None
         if native:
             side = -(-int(crop) // MULTIPLE) * MULTIPLE if crop.isdigit() else tile_side or side
-        return cls(side, native, 2 * side, side // 4)
+        return cls(side, native, 8 * side, side // 4)  # few pictures need more than one tile
 
     def to_json(self) -> dict[str, Any]:
         """What was chosen."""
