@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ias_zoo.errors import DataError
+from ias_zoo.evaluation.encoders import with_encoder
 from ias_zoo.evaluation.protocols import Protocol
 from ias_zoo.evaluation.segmenter import is_grey, library, pick_device, relit, to_tensor, to_unit
 from ias_zoo.generation.seeds import seed_for
@@ -24,7 +25,8 @@ MARGIN = 1.5
 SMALLEST = 32
 """Least side of the crop, in the picture's pixels."""
 BATCH = 16
-RATE = 1e-3
+RATE, HEAD_RATE = 1e-3, 1e-2
+"""The learning rate of the whole network, and of the last layer where the encoder stays as it is."""
 
 
 def type_accuracy(
@@ -64,10 +66,16 @@ def type_accuracy(
         return None, "the training pictures do not have every type"
     grey = all(is_grey(item.image) for item in held)
     target = pick_device(device)
-    network = _Classifier(protocol, 1 if grey else 3, len(names), seed).to(target)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=protocol.weight_decay)
+    grey = grey and protocol.encoder_weights is None
+    classifier = _Classifier(protocol, 1 if grey else 3, len(names), seed)
+    network = with_encoder(classifier, classifier.encoder, protocol).to(target)
+    if protocol.freeze_encoder:
+        classifier.encoder.eval()
+    rate = HEAD_RATE if protocol.freeze_encoder else RATE
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=protocol.weight_decay)
     steps = protocol.classifier_steps
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=max(steps, 2), pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=max(steps, 2), pct_start=0.1)
     rng = np.random.default_rng(seed_for(seed, "classifier"))
     for _ in range(steps):
         crops, labels = [], []

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ias_zoo.errors import OptionError, WeightsError
-from ias_zoo.evaluation.protocols import HUB
+from ias_zoo.evaluation.protocols import HUB, Protocol
 
 FILE = "model.safetensors"
 
@@ -62,25 +62,42 @@ def load_encoder(encoder: Any, name: str, weights: str) -> None:
     torch.nn.Module.load_state_dict(encoder, kept)  # some encoders' own method expects the head
 
 
-class Scaled(torch.nn.Module):
-    """A segmenter whose encoder takes pictures of another scale than [-2, 2].
+def with_encoder(network: Any, encoder: Any, protocol: Protocol) -> Any:
+    """Give a network with an encoder in it the protocol's weights for that, if it has any.
 
-    ``encoder`` is the network's own; ``name`` decides the scale, timm's record or else ImageNet's mean and deviation.
+    Returns
+    -------
+    The network, or one around it; it takes pictures in [-2, 2], as :func:`ias_zoo.evaluation.segmenter.to_unit` makes.
+
+    Raises
+    ------
+    WeightsError, OptionError
+        As of :func:`load_encoder`.
     """
+    if protocol.encoder_weights is not None:
+        load_encoder(encoder, protocol.encoder, protocol.encoder_weights)
+        network = _Scaled(network, encoder, protocol.encoder)
+    if protocol.freeze_encoder:
+        encoder.requires_grad_(False)
+    return network
+
+
+class _Scaled(torch.nn.Module):
+    """A network whose encoder takes pictures of another scale: timm's record, or else ImageNet's mean and deviation."""
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, network: Any, name: str) -> None:
+    def __init__(self, network: Any, encoder: Any, name: str) -> None:
         super().__init__()
-        self.network, self.encoder = network, network.encoder
+        self.network, self.encoder = network, encoder
         self.register_buffer("mean", torch.tensor(_scale(name, "mean")).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(_scale(name, "std")).reshape(1, -1, 1, 1))
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Logits B x 1 x H x W of pictures B x 3 x H x W in [-2, 2]."""
-        logits: torch.Tensor = self.network((pictures / 4 + 0.5 - self.mean) / self.std)
-        return logits
+        """What the network says of pictures B x 3 x H x W in [-2, 2]."""
+        answer: torch.Tensor = self.network((pictures / 4 + 0.5 - self.mean) / self.std)
+        return answer
 
 
 def _scale(name: str, what: str) -> tuple[float, ...]:

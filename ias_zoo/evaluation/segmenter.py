@@ -18,7 +18,7 @@ import torch
 from ias_zoo.data.cache import PictureCache
 from ias_zoo.data.images import resize_image, to_grey
 from ias_zoo.errors import DataError, MissingDependency, TrainingError
-from ias_zoo.evaluation.encoders import Scaled, load_encoder
+from ias_zoo.evaluation.encoders import with_encoder
 from ias_zoo.evaluation.pictures import numbers_by_defect
 from ias_zoo.evaluation.protocols import Protocol
 from ias_zoo.evaluation.tiles import MARGIN, View
@@ -137,11 +137,7 @@ def build_network(protocol: Protocol, *, channels: int, seed: int) -> torch.nn.M
         network: torch.nn.Module = smp.create_model(
             protocol.architecture, protocol.encoder, encoder_weights=None, in_channels=channels, classes=1, **more
         )
-    if protocol.encoder_weights is not None:
-        load_encoder(network.encoder, protocol.encoder, protocol.encoder_weights)
-        network = Scaled(network, protocol.encoder)
-    if protocol.freeze_encoder:
-        network.encoder.requires_grad_(False)
+    network = with_encoder(network, network.encoder, protocol)
     return network.to(memory_format=torch.channels_last)
 
 
