@@ -161,7 +161,8 @@ PROTOCOLS: dict[str, Protocol] = {
             steps=400,
             rate=3e-3,
             light=0.1,
-            choice_steps=150,
+            uses=("mix:0.25", "pretrain:0.5"),
+            choice_steps=400,
             classifier_steps=100,
         ),
         Protocol(
