@@ -31,7 +31,7 @@ def fit(
     ] = "auto",
     preview_every: Annotated[
         int | None,
-        typer.Option(help="Write a picture of what the model makes every so many steps; 0: never. Default: the method's."),
+        typer.Option(help="Steps between pictures of what the model makes; 0: never. Default: the method's."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     white: Annotated[

@@ -1,6 +1,7 @@
-"""Equalised layers, filtered resampling, modulated convolution. Karras et al., CVPR 2020 (StyleGAN2), in plain PyTorch.
+"""Equalised layers, filtered resampling, modulated convolution. Karras et al., CVPR 2020 (StyleGAN2).
 
-Every layer is differentiable twice and has no branch on data, so that penalties on gradients and ``torch.compile`` work.
+Plain PyTorch. Every layer is differentiable twice and has no branch on data, so that penalties on gradients and
+``torch.compile`` work.
 """
 
 from __future__ import annotations
@@ -45,22 +46,20 @@ class EqualConv2d(nn.Conv2d):
             if self.bias is not None:
                 self.bias.zero_()
 
-    @property
-    def scaled(self) -> torch.Tensor:
-        """The kernel that is used, outputs x inputs x k x k."""
-        return self.weight * self.gain
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """B x inputs x H x W to B x outputs x H' x W'."""
-        return F.conv2d(x, self.scaled, self.bias, self.stride, self.padding)
+        return F.conv2d(x, self.weight * self.gain, self.bias, self.stride, self.padding)
 
 
-def effective_kernel(layer: nn.Module) -> torch.Tensor:
-    """The kernel of an :class:`EqualConv2d`, and with it what peft's active adapters add to it."""
-    if isinstance(layer, EqualConv2d):
-        return layer.scaled
+def effective_kernel(layer: nn.Module, gain: float) -> torch.Tensor:
+    """The kernel of a plain ``Conv2d`` times its gain, and what peft's active adapters add to that.
+
+    Adapters are not scaled: what they add is what peft would merge into the scaled kernel.
+    """
+    if isinstance(layer, nn.Conv2d):
+        return layer.weight * gain
     adapted = cast("Any", layer)
-    kernel: torch.Tensor = adapted.get_base_layer().scaled
+    kernel: torch.Tensor = adapted.get_base_layer().weight * gain
     if not adapted.disable_adapters:
         for name in adapted.active_adapters:
             kernel = kernel + adapted.get_delta_weight(name)
@@ -125,8 +124,9 @@ class ModulatedConv2d(nn.Module):
     """y = demod * conv(x * s) with s = A(w): convolution whose input channels are scaled by a style.
 
     demod = 1 / sqrt(sum over inputs and kernel of (W s)^2 + 1e-8), for each output channel. StyleGAN2, section 2.2.
-    The kernel is a child ``EqualConv2d`` and A a child ``EqualLinear``, so that peft can put adapters on both; the
-    kernel is used with its adapter, here and in the demodulation.
+    The kernel is a child ``Conv2d``, its equalised gain is here, and A is a child ``EqualLinear``: peft can put adapters on
+    both, and the kernel is used with its adapter, here and in the demodulation. (peft builds adapters of a convolution
+    from its own class, so that the child is a plain one.)
 
     Parameters
     ----------
@@ -139,13 +139,15 @@ class ModulatedConv2d(nn.Module):
     ) -> None:
         super().__init__()
         self.affine = EqualLinear(styles, inputs, start=1.0)
-        self.kernel = EqualConv2d(inputs, outputs, kernel, bias=False)
+        self.kernel = nn.Conv2d(inputs, outputs, kernel, bias=False)
+        self.gain = 1 / math.sqrt(inputs * kernel * kernel)
+        nn.init.normal_(self.kernel.weight)
         self.up, self.demodulate, self.size = up, demodulate, kernel
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
         """B x inputs x H x W and B x styles to B x outputs x H' x W', times ``gain``."""
         style = self.affine(w)
-        kernel = effective_kernel(self.kernel)
+        kernel = effective_kernel(self.kernel, self.gain)
         y = x * style[:, :, None, None]
         if self.up:
             y = F.conv_transpose2d(y, kernel.transpose(0, 1), stride=2)

@@ -98,10 +98,10 @@ class PathLength(nn.Module):
 
 def mode_seeking(inputs: tuple[torch.Tensor, torch.Tensor], outputs: tuple[torch.Tensor, torch.Tensor],
                  epsilon: float = 1e-5) -> torch.Tensor:  # fmt: skip
-    """mean |a - b| of two inputs over mean |A - B| of what was made of them: small where they differ.
+    """Mean |a - b| of two inputs over mean |A - B| of what was made of them: small where they differ.
 
-    Mao et al.: *Mode Seeking Generative Adversarial Networks for Diverse Image Synthesis*, CVPR 2019, as the ratio that is
-    minimised. ``epsilon`` is added below.
+    Mao et al.: *Mode Seeking Generative Adversarial Networks for Diverse Image Synthesis*, CVPR 2019, as the ratio
+    that is minimised. ``epsilon`` is added below.
     """
     apart = (inputs[0] - inputs[1]).abs().mean()
     made = (outputs[0] - outputs[1]).abs().mean()

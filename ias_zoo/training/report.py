@@ -111,8 +111,10 @@ class TrainingReport:
         }
 
     def save(self, folder: Path) -> None:
-        """Write ``training.json``, ``training.png`` (a column a stage: its loss terms, and below what else was
-        measured) and a few preview pictures under ``previews``."""
+        """Write ``training.json``, ``training.png`` and a few preview pictures under ``previews``.
+
+        The plot has a column a stage: its loss terms, and below what else was measured.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "training.json", (json.dumps(self.to_dict()) + "\n").encode())
         write_whole(folder / "training.png", self._plot())
