@@ -70,15 +70,16 @@ class LoRABranch(Branch):
     """Ours: the residual blocks are frozen copies of the base's, with adapters, behind gates that start at 0.
 
     Adapters are on the style layers and kernels; modulation and demodulation see both with them. At the start a sample
-    is the base's own picture, whatever the mask.
+    is the base's own picture, whatever the mask. Without a rank no adapters are put on, for those of a file to come.
     """
 
-    def __init__(self, sizes: Sizes, start: int, backbone: Generator, rank: int) -> None:
+    def __init__(self, sizes: Sizes, start: int, backbone: Generator, rank: int | None) -> None:
         super().__init__(sizes, start)
         self.blocks = nn.ModuleDict({name: copy.deepcopy(backbone.synthesis.convs[name]) for name in self.blocks})
         self.blocks.requires_grad_(False)
         self.gates = nn.ParameterDict({name: nn.Parameter(torch.zeros(sizes.channels(int(name)))) for name in self.blocks})
-        add_lora(self.blocks, rank, LORA_TARGETS)
+        if rank is not None:
+            add_lora(self.blocks, rank, LORA_TARGETS)
 
     def gate(self, resolution: int, residual: torch.Tensor) -> torch.Tensor:
         """The residual times its gate, one a channel."""
