@@ -172,7 +172,11 @@ def resampled(images: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
         B x 3 x 3: where in [-1, 1] the value of a place comes from.
     """
     large = _to_double(images)
-    places = F.affine_grid(inverse[:, :2], list(large.shape), align_corners=False)
+    # The filter's weight is not in its middle: at twice the size, pictures lie a little beside where they should.
+    delay = (len(SYM6) - 1) / 2 - sum(n * tap for n, tap in enumerate(SYM6)) / sum(SYM6)
+    beside = torch.full((1,), delay / images.shape[-1], dtype=inverse.dtype)
+    back, there = _shift(-beside, -beside).to(inverse), _shift(beside, beside).to(inverse)
+    places = F.affine_grid((back @ inverse @ there)[:, :2], list(large.shape), align_corners=False)
     return _to_half(_bilinear(large, places))
 
 
