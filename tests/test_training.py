@@ -142,7 +142,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     assert newest is not None
     (newest / "state.safetensors").write_bytes((newest / "state.safetensors").read_bytes()[:-20])
     with pytest.raises(WeightsError, match="step-0000004 cannot be read .*delete it to start from the one before"):
-        read_checkpoint(newest, task.modules, torch.optim.AdamW(task.parameter_groups()))
+        read_checkpoint(newest, task.modules, {"adamw": torch.optim.AdamW(task.parameter_groups())})
 
 
 def test_a_broken_loss_stops_with_the_last_good_checkpoint(tmp_path: Path) -> None:

@@ -59,15 +59,17 @@ def photograph(photographs: list[tuple[str, Array]], rng: Random) -> Scene:
     return Scene(smaller.astype(np.float32) / 255, words)
 
 
-def draw_picture(photographs: list[tuple[str, Array]], methods: dict[str, Any], rng: Random) -> tuple[Array, str]:
-    """Draw a picture (SIZE x SIZE x 3 uint8) and its caption."""
+def draw_picture(
+    photographs: list[tuple[str, Array]], methods: dict[str, Any], rng: Random, *, normal: bool = False
+) -> tuple[Array, str]:
+    """Draw a picture (SIZE x SIZE x 3 uint8) and its caption; ``normal``: never with a defect."""
     scene = photograph(photographs, rng) if rng.random() < 0.3 else draw_scene(SIZE, rng)
     image, words, defect = scene.image, scene.words, None
-    if rng.random() < 0.5:
+    if not normal and rng.random() < 0.5:
         if methods and rng.random() < 0.15:
             name = str(rng.choice(list(methods)))
-            normal, source = to_uint8(image), to_uint8(draw_scene(SIZE, rng).image)
-            request = ias_zoo.Request(seed=int(rng.integers(2**31)), normal=normal, source=source, region=scene.region)
+            good, source = to_uint8(image), to_uint8(draw_scene(SIZE, rng).image)
+            request = ias_zoo.Request(seed=int(rng.integers(2**31)), normal=good, source=source, region=scene.region)
             try:
                 image = methods[name].synthesize([request])[0].image.astype(np.float32) / 255
                 defect = MADE_BY_METHODS[name]
