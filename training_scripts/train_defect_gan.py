@@ -1,8 +1,8 @@
 """Train the embedded base of defect_gan on the pairs of make_pairs.py.
 
-Drawn defects come in pairs with their good pictures, which no real data has. So the first half of the run learns by
-regression: paint this defect there, take it off again. The second half is Defect-GAN's own training, with the masks'
-term, one step of the generator to one of the discriminator, which has had some steps before.
+Drawn defects come in pairs with their good pictures, which no real data has. So most of the run learns by
+regression: paint this defect there, take it off again. In the rest every other step is Defect-GAN's own, with the masks'
+term; the regression between them holds the colours in place. The discriminator has had some steps before.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import torch
 from common import Training, averaged, pick_device
 from defects import KINDS
 
+from ias_zoo.training.devices import generator
 from ias_zoo_defect_gan.base import Networks, new_networks, save_base
 from ias_zoo_defect_gan.losses import map_target
 from ias_zoo_defect_gan.networks import Architecture
 from ias_zoo_defect_gan.options import DefectGANOptions
 from ias_zoo_defect_gan.stages import Batch, Objective, draw_noise
 
-PAIRED_UNTIL = 0.5  # of the run
+PAIRED_UNTIL = 0.6  # of the run; from then on, every other step
 WARM_UP = 4  # until then, the discriminator steps once in so many steps
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
@@ -70,7 +71,7 @@ class Pairs:
             labels=torch.stack([architecture.label(int(kind)) for kind in self.kinds[chosen]]).to(device),
             masks=self.masks[chosen].flip(flips).float().to(device),
             spatial=bool(rng.random() < 0.5),
-            generators=[torch.Generator().manual_seed(int(rng.integers(2**62))) for _ in range(size)],
+            generators=[generator(int(rng.integers(2**62))) for _ in range(size)],
         )
         return batch, pictures(self.normals, chosen)
 
@@ -90,7 +91,7 @@ def paired_terms(objective: Objective, batch: Batch, normals: torch.Tensor) -> d
 
 def sheet(networks: Networks, pairs: Pairs, device: torch.device) -> np.ndarray:
     """Held-out pairs: normal, defect, mask; painted in the mask; painted anywhere, twice; restored; with maps."""
-    architecture, generator, rows = networks.architecture, networks.generator.eval(), []
+    architecture, network, rows = networks.architecture, networks.generator.eval(), []
     for start in range(0, 24, 4):
         batch = Pairs(*(part[start : start + 4] for part in (pairs.normals, pairs.defects, pairs.masks, pairs.kinds)))
         normals, defects = (x.to(device).float() / 127.5 - 1 for x in (batch.normals, batch.defects))
@@ -102,12 +103,12 @@ def sheet(networks: Networks, pairs: Pairs, device: torch.device) -> np.ndarray:
                 (normals, architecture.deface(labels, masks)), (normals, architecture.deface(labels)),
                 (normals, architecture.deface(labels)), (defects, architecture.restore(labels)),
             )):  # fmt: skip
-                seeds = [torch.Generator().manual_seed(10 * number + place) for place in range(4)]
-                layer = generator(below, control, draw_noise(seeds, *below.shape[2:], device))
+                seeds = [generator(10 * number + place) for place in range(4)]
+                layer = network(below, control, draw_noise(seeds, *below.shape[2:], device))
                 shown += [layer.over(below), layer.where.expand(-1, 3, -1, -1) * 2 - 1]
         levels = [((x + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy() for x in shown]
         rows += [np.concatenate([column[place] for column in levels], axis=1) for place in range(4)]
-    generator.train()
+    network.train()
     return np.concatenate([np.concatenate(rows[:12]), np.concatenate(rows[12:])], axis=1)
 
 
@@ -147,7 +148,7 @@ def main() -> None:
     objective = Objective(architecture, networks.generator, networks.discriminator, DefectGANOptions(), masks=True)
     while run.progress < 1:
         batch, normals = pairs.batch(architecture, args.batch, run.step, device)
-        paired = run.progress < PAIRED_UNTIL
+        paired = run.progress < PAIRED_UNTIL or run.step % 2 == 1
         if not paired or run.step % WARM_UP == 0:
             terms = objective.discriminator_terms(batch)
             shown = {name: float(value.detach()) for name, value in terms.items()}

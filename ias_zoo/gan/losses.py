@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -47,7 +47,7 @@ def r1(logits: torch.Tensor, images: torch.Tensor | Sequence[torch.Tensor]) -> t
 
 
 def unit_gradient(
-    critic: nn.Module, real: torch.Tensor, fake: torch.Tensor, shares: torch.Tensor, *, centre: float = 1.0
+    critic: Callable[[torch.Tensor], torch.Tensor], real: torch.Tensor, fake: torch.Tensor, shares: torch.Tensor, *, centre: float = 1.0
 ) -> torch.Tensor:
     """(length of the critic's gradient between a real and a fake image - 1)^2, mean over the batch; weight 10.
 

@@ -1,12 +1,13 @@
 """The losses of Defect-GAN: two translation chains, each a sum over its two processes, means over pictures and pixels.
 
 Chain 1 starts from a normal n: d^ = G(n, A+), then n^ = G(d^, A-). Chain 2 starts from a defective picture d:
-n~ = G(d, A-), then d~ = G(n~, A+). Each translation also gives its spatial distribution map m.
+n~ = G(d, A-), then d~ = G(n~, A+). Each translation also gives its spatial distribution map m. The adversarial loss,
+Wasserstein's with a gradient penalty, is the toolbox's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,33 +15,6 @@ from torch.nn import functional as F  # noqa: N812
 
 if TYPE_CHECKING:
     from ias_zoo_defect_gan.networks import Architecture
-
-PENALTY = 10.0
-"""Weight of the gradient penalty (Gulrajani et al., 2017, and StarGAN)."""
-
-
-def critic(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    """Wasserstein loss of the discriminator: E[D(fake)] - E[D(real)]."""
-    return fake.mean() - real.mean()
-
-
-def gradient_penalty(
-    score: Callable[[torch.Tensor], torch.Tensor], real: torch.Tensor, fake: torch.Tensor, mix: torch.Tensor
-) -> torch.Tensor:
-    """E[(||grad D(x)||_2 - 1)^2] at x = mix real + (1 - mix) fake.
-
-    Parameters
-    ----------
-    score:
-        The discriminator's source head; patch scores of a picture are summed, as the derivative of the map with a
-        gradient of ones is (StarGAN).
-    mix:
-        B x 1 x 1 x 1 in [0, 1], one number a pair.
-    """
-    between = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
-    (slope,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
-
 
 def classification(architecture: Architecture, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Class loss of a batch, a mean over pictures.

@@ -48,6 +48,9 @@ class DefectGANOptions:
     size: Annotated[int, Ge(32)] = option(128, "without a base: height and width of training pictures")
     width: Annotated[int, Ge(1)] = option(64, "without a base: the first layers' channels, of both networks")
     freeze_discriminator: Annotated[int, Ge(0)] = option(0, "on a base: so many of the discriminator's layers stay")
+    augment: Annotated[float, Interval(ge=0, le=1)] = option(
+        0.0, "probability of each augmentation of what the discriminator sees (StyleGAN2-ADA's; ours)"
+    )
     turn: bool = option(True, "turn by quarters and mirror pictures; false: mirror left-right alone (published)")
     ema: Annotated[float, Interval(ge=0, lt=1)] | None = option(
         None, "decay of a moving average of the generator; null: 0 (published), on a base 0.99"

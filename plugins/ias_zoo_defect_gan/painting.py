@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ias_zoo.data.images import resize_image
+from ias_zoo.training.devices import generator
 from ias_zoo_defect_gan.shapes import Square, resized
 from ias_zoo_defect_gan.stages import draw_noise
 
@@ -115,7 +116,7 @@ class Painter:
         picture = torch.from_numpy(seen.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1)[None]
         labels = torch.stack([self.architecture.label(category) for category in categories]).amax(dim=0)[None]
         where = None if wanted is None else torch.from_numpy(resized(wanted, side, side))[None, None]
-        generators = [torch.Generator().manual_seed(int(rng.integers(2**63)))]
+        generators = [generator(int(rng.integers(2**63)))]
         noise = [plane * self.options.noise for plane in draw_noise(generators, side, side, self.device)]
         control = self.architecture.deface(labels, where).to(self.device)
         with torch.no_grad():
