@@ -13,11 +13,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from defects import draw_defect
 from scenes import Scene, draw_scene
 
 import ias_zoo
 from ias_zoo.errors import IasZooError
+from ias_zoo.imaging.drawn_defects import draw_defect
 
 Array = np.ndarray[Any, Any]
 Random = np.random.Generator
@@ -102,6 +102,7 @@ def as_camera(image: Array, rng: Random) -> tuple[Array, bool]:
 
 
 def to_uint8(image: Array) -> Array:
+    """From [0, 1] to levels."""
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 

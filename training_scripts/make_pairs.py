@@ -14,17 +14,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-from defects import KINDS, draw_defect
 from make_data import SIZE, as_camera, photograph, read_photographs, to_uint8
 from scenes import draw_scene
+
+from ias_zoo.imaging.drawn_defects import KINDS, draw_defect, visible_mask
 
 Array = np.ndarray[Any, Any]
 Random = np.random.Generator
 
 SIDE = 64
 LEAST, MOST = 12, SIDE * SIDE // 3  # pixels of a mask: fewer cannot be seen, more leave no surroundings
-CLEAR = 24  # levels: pairs whose largest difference is less are drawn again
-VISIBLE, SHARE = 8, 0.25  # a pixel is defect if it differs by 8 levels, and by a quarter of the largest difference
 
 
 def draw_pair(photographs: list[tuple[str, Array]], rng: Random) -> tuple[Array, Array, Array, str]:
@@ -34,9 +33,13 @@ def draw_pair(photographs: list[tuple[str, Array]], rng: Random) -> tuple[Array,
         scene = photograph(photographs, rng) if rng.random() < 0.3 else draw_scene(SIZE, rng)
         changed, _ = draw_defect(scene, rng, kind)
         seed = int(rng.integers(2**63))  # one camera for both
-        normal, defect = (to_uint8(as_camera(image, np.random.default_rng(seed))[0]) for image in (scene.image, changed))
+        normal, defect = (
+            to_uint8(as_camera(image, np.random.default_rng(seed))[0]) for image in (scene.image, changed)
+        )
         if rng.random() < 0.5:
-            normal, defect = (cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in (normal, defect))
+            normal, defect = (
+                cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in (normal, defect)
+            )
         else:
             rows, columns = np.nonzero((normal != defect).any(axis=2))
             if not len(rows):
@@ -47,9 +50,8 @@ def draw_pair(photographs: list[tuple[str, Array]], rng: Random) -> tuple[Array,
                 for place in (rows[pick], columns[pick])
             )
             normal, defect = (image[top : top + SIDE, left : left + SIDE] for image in (normal, defect))
-        difference = np.abs(normal.astype(np.int16) - defect).max(axis=2)
-        mask = difference >= max(VISIBLE, SHARE * difference.max())
-        if difference.max() >= CLEAR and LEAST <= mask.sum() <= MOST:
+        mask = visible_mask(normal, defect)
+        if mask is not None and LEAST <= mask.sum() <= MOST:
             return normal, defect, mask, kind
 
 

@@ -1,8 +1,8 @@
 """Train the embedded base of defect_gan on the pairs of make_pairs.py.
 
 Drawn defects come in pairs with their good pictures, which no real data has. So most of the run learns by
-regression: paint this defect there, take it off again. In the rest every other step is Defect-GAN's own, with the masks'
-term; the regression between them holds the colours in place. The discriminator has had some steps before.
+regression: paint this defect there, take it off again. In the rest every other step is Defect-GAN's own, with the
+masks' term; the regression between them holds the colours in place. The discriminator has had some steps before.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import torch
 from common import Training, averaged, pick_device
-from defects import KINDS
 
+from ias_zoo.imaging.drawn_defects import KINDS
 from ias_zoo.training.devices import generator
 from ias_zoo_defect_gan.base import Networks, new_networks, save_base
 from ias_zoo_defect_gan.losses import map_target
@@ -155,7 +155,9 @@ def main() -> None:
             halves[DISCRIMINATOR].advance(torch.stack(list(terms.values())).sum(), shown)
         networks.discriminator.requires_grad_(False)
         terms = paired_terms(objective, batch, normals) if paired else objective.generator_terms(batch)
-        run.advance(torch.stack(list(terms.values())).sum(), {name: float(value.detach()) for name, value in terms.items()})
+        run.advance(
+            torch.stack(list(terms.values())).sum(), {name: float(value.detach()) for name, value in terms.items()}
+        )
         networks.discriminator.requires_grad_(True)
         if run.step % args.checkpoint_every == 0 or run.progress >= 1:
             for half in halves.values():

@@ -47,7 +47,12 @@ def r1(logits: torch.Tensor, images: torch.Tensor | Sequence[torch.Tensor]) -> t
 
 
 def unit_gradient(
-    critic: Callable[[torch.Tensor], torch.Tensor], real: torch.Tensor, fake: torch.Tensor, shares: torch.Tensor, *, centre: float = 1.0
+    critic: Callable[[torch.Tensor], torch.Tensor],
+    real: torch.Tensor,
+    fake: torch.Tensor,
+    shares: torch.Tensor,
+    *,
+    centre: float = 1.0,
 ) -> torch.Tensor:
     """(length of the critic's gradient between a real and a fake image - 1)^2, mean over the batch; weight 10.
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 if TYPE_CHECKING:
     from ias_zoo_defect_gan.networks import Architecture
 
+
 def classification(architecture: Architecture, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Class loss of a batch, a mean over pictures.
 

@@ -178,7 +178,7 @@ class Noise(nn.Module):
 
 
 class SpadeBlock(nn.Module):
-    """SPADE residual block: twice SPADE, leaky ReLU, convolution, noise; a learned 1 x 1 shortcut where widths differ."""
+    """SPADE residual block: twice SPADE, leaky ReLU, convolution, noise; a 1 x 1 shortcut where widths differ."""
 
     def __init__(self, inputs: int, outputs: int, control: int, hidden: int) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ class ResidualBlock(nn.Module):
 
 
 class Layer(NamedTuple):
-    """What the generator paints: foreground B x 3 x H x W in [-1, 1], spatial distribution map B x 1 x H x W in [0, 1]."""
+    """What the generator paints: a foreground, B x 3 x H x W in [-1, 1], and its map, B x 1 x H x W in [0, 1]."""
 
     foreground: torch.Tensor
     where: torch.Tensor

@@ -18,7 +18,8 @@ class DefectGANOptions:
     rank: Annotated[int, Ge(1)] = option(8, "rank of the adapters")
     alpha: Annotated[float, Gt(0)] | None = option(None, "scale of the adapters is alpha / rank; null: the rank")
     supervision: Literal["labels", "masks"] | None = option(
-        None, "what of the shots is used: their types alone (published), or their masks too (ours); null: masks on a base"
+        None,
+        "what of a shot is used: its type alone (published), or its mask too (ours); null: masks on a base",
     )
     steps: Annotated[int, Ge(1)] | None = option(
         None, "discriminator steps; null: 500000 without a base (published), 600 on one"
@@ -57,7 +58,7 @@ class DefectGANOptions:
     )
     place: Literal["free", "shapes"] | None = option(
         None,
-        "a sample's control map: everywhere (published), or the turned mask of a shot (ours); null: shapes if it learned from masks",
+        "control map of a sample: everywhere, or the turned mask of a shot (ours); null: shapes if it learned masks",
     )
     noise: Annotated[float, Ge(0)] = option(1.0, "strength of the noise inserted when a sample is made")
     mask_threshold: Annotated[float, Interval(gt=0, lt=1)] = option(0.5, "map value above which a pixel is mask")

@@ -56,7 +56,13 @@ class Painter:
     device: torch.device
 
     def paint(
-        self, normal: RGB, categories: Sequence[int], rng: np.random.Generator, *, region: Mask | None, mask: Mask | None
+        self,
+        normal: RGB,
+        categories: Sequence[int],
+        rng: np.random.Generator,
+        *,
+        region: Mask | None,
+        mask: Mask | None,
     ) -> Painted:
         """Paint a defect onto a normal.
 

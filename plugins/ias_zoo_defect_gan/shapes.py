@@ -134,9 +134,7 @@ class Square:
         return slice(self.top, self.top + self.side), slice(self.left, self.left + self.side)
 
     @classmethod
-    def chosen(
-        cls, size: tuple[int, int], wanted: Mask | None, crop: int | None, rng: np.random.Generator
-    ) -> Square:
+    def chosen(cls, size: tuple[int, int], wanted: Mask | None, crop: int | None, rng: np.random.Generator) -> Square:
         """The square for a sample.
 
         Parameters

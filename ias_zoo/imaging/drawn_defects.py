@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from scenes import Scene
 
 from ias_zoo.imaging.procedural import fbm
 
 Array = np.ndarray[Any, Any]
 Random = np.random.Generator
+
+CLEAR = 24
+"""Levels of 255: where the largest difference is less, a defect cannot be made out."""
+
+VISIBLE, SHARE = 8, 0.25
+"""A pixel is defect if it differs by so many levels, and by this share of the largest difference."""
+
+
+class Scene(Protocol):
+    """What a defect is drawn on: square pictures.
+
+    ``image`` is S x S x 3 float32 in [0, 1]; ``region`` S x S bool, the part, None for a surface that fills the
+    picture; ``ground`` the picture without the part, for what breaks off, or None.
+    """
+
+    image: Array
+    region: Array | None
+    ground: Array | None
+
+
+def visible_mask(normal: Array, defect: Array) -> Array | None:
+    """Where a defect shows, H x W bool: by the difference of two pictures, H x W x 3 uint8. None if it hardly does."""
+    difference = np.abs(normal.astype(np.int16) - defect).max(axis=2)
+    if difference.max() < CLEAR:
+        return None
+    return np.asarray(difference >= max(VISIBLE, SHARE * difference.max()))
 
 
 def scratch(scene: Scene, rng: Random) -> Array:
