@@ -88,6 +88,18 @@ def wider_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_base(tmp_path_factory.mktemp("wider"), width=64)
 
 
+@pytest.fixture(scope="session")
+def defect_gan_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base of defect_gan with random weights, 64-pixel pictures."""
+    import ias_zoo
+    from ias_zoo.testing.subject import toy_set
+
+    folder = tmp_path_factory.mktemp("defect-gan")
+    made = ias_zoo.load("defect_gan", size=64, width=4, steps=1, batch=1, lr=1e-9, lr_end=1e-9, device="cpu")
+    made.fit(toy_set(folder / "data"), stage="base", out=folder / "base")
+    return folder / "base"
+
+
 def make_base(folder: Path, *, width: int = 32) -> Path:
     """Write a random model: the architecture is Stable Diffusion 1.x's, only smaller."""
     import torch

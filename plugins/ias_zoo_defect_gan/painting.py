@@ -61,8 +61,8 @@ class Painter:
         categories: Sequence[int],
         rng: np.random.Generator,
         *,
-        region: Mask | None,
-        mask: Mask | None,
+        region: Mask | None = None,
+        mask: Mask | None = None,
     ) -> Painted:
         """Paint a defect onto a normal.
 
