@@ -274,9 +274,7 @@ def test_what_two_steps_change(toys: Path, adapter: str) -> None:
         "matching": task.matching.network,
     }
     before = {name: state(module) for name, module in modules.items()}
-    trains = {
-        id(p) for o in task.optimizers().values() for group in o.param_groups for p in group["params"]
-    }
+    trains = {id(p) for o in task.optimizers().values() for group in o.param_groups for p in group["params"]}
     train(task, Schedule(steps=2), CPU)
     after = {name: state(module) for name, module in modules.items()}
     assert all(torch.equal(before["backbone"][name], tensor) for name, tensor in after["backbone"].items())
@@ -472,7 +470,9 @@ def test_a_branch_a_type_one_after_the_other(base: Path, mvtec: Path, tmp_path: 
 def test_lora_weights_are_pefts_and_come_back(base: Path, toys: Path, tmp_path: Path) -> None:
     made = ias_zoo.load("dfmgan", base=base, device="cpu", kimg=0.02, batch=4, adapter="lora", rank=2)
     made.fit(toys, count=2, out=tmp_path / "weights")
-    files = {path.relative_to(tmp_path / "weights").as_posix() for path in (tmp_path / "weights").rglob("*.safetensors")}
+    files = {
+        path.relative_to(tmp_path / "weights").as_posix() for path in (tmp_path / "weights").rglob("*.safetensors")
+    }
     assert files == {"generator.safetensors", "branch_0.safetensors", "branch_0_lora/adapter_model.safetensors"}
     again = ias_zoo.load("dfmgan", tmp_path / "weights", device="cpu")
     request = ias_zoo.Request(seed=3, defect="scratch")

@@ -107,9 +107,7 @@ class DFMGAN(TrainableSynthesizer):
         backbone, discriminator = self._networks(found)
         options = self.options
         crop = self._crop(found, data, run.crop)
-        report = TrainingReport(
-            self.method.name, found.name, options.resolution, crop, data.files, data.defects
-        )
+        report = TrainingReport(self.method.name, found.name, options.resolution, crop, data.files, data.defects)
         adapt = options.adapt_kimg
         if adapt is None:
             adapt = SMALL_KIMG if found.name == TINY else 0.0
@@ -149,9 +147,7 @@ class DFMGAN(TrainableSynthesizer):
             mixed_precision=self.options.mixed_precision,
             clean_gradients=CLEAN,
         )
-        report.stages.append(
-            train(stage, schedule, self._device, folder=run.folder, resume=run.resume, step=told)
-        )
+        report.stages.append(train(stage, schedule, self._device, folder=run.folder, resume=run.resume, step=told))
 
     def _plan(self, batch: int, kimg: float, *, ada: float, ramp: float | None) -> Plan:
         """What follows from a stage's length: at the published lengths, the published spans."""
@@ -290,7 +286,9 @@ class DFMGAN(TrainableSynthesizer):
         """Load what :meth:`write_parts` wrote."""
         asked = None if self.setup.base is None else Path(str(self.setup.base).partition("@")[0]).name
         if asked is not None and asked != str(manifest.base).rpartition("/")[2]:
-            raise OptionError(f"base={asked!r}: these weights were fitted on {manifest.base!r} and hold it; leave it out")
+            raise OptionError(
+                f"base={asked!r}: these weights were fitted on {manifest.base!r} and hold it; leave it out"
+            )
         network = self._new(lambda: Generator(_sizes(self.options)), 0, "")
         _load(network, folder / GENERATOR)
         self._generator = network.requires_grad_(False)
