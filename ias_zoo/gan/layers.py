@@ -100,9 +100,9 @@ class ModulatedConv2d(nn.Module):
     """y = demod * conv(x * s) with s = A(w): convolution whose input channels are scaled by a style.
 
     demod = 1 / sqrt(sum over inputs and kernel of (W s)^2 + 1e-8), for each output channel. StyleGAN2, section 2.2.
-    The kernel is a child ``Conv2d``, its equalised gain is here, and A is a child ``EqualLinear``: peft can put adapters
-    on both, and the kernel is used with its adapter, here and in the demodulation. (peft builds adapters of a convolution
-    from its own class, so that the child is a plain one.)
+    The kernel is a child ``Conv2d``, its equalised gain is here, and A is a child ``EqualLinear``: peft can put
+    adapters on both, and the kernel is used with its adapter, here and in the demodulation. (peft builds adapters of a
+    convolution from its own class, so that the child is a plain one.)
 
     Parameters
     ----------

@@ -42,10 +42,9 @@ class Branch(nn.Module):
         self.sizes, self.start = sizes, start
         resolutions = [r for r in sizes.resolutions if r >= start]
         self.blocks = nn.ModuleDict({str(r): Convs(sizes, r) for r in resolutions})
-        # One style a convolution, one for ToMask; as RGB does, it takes that of the next convolution, so the last is idle.
-        self.mapping = MappingNetwork(
-            sizes.latent, sizes.mapping_layers, sum(b.count for b in self.blocks.values()) + 1
-        )
+        # One style a convolution, one for ToMask. As RGB does, it takes that of the next convolution: the last is idle.
+        styles = sum(block.count for block in self.blocks.values()) + 1
+        self.mapping = MappingNetwork(sizes.latent, sizes.mapping_layers, styles)
         self.to_mask = ToPixels(sizes.channels(start), 1, sizes.latent)
 
     def residual(
@@ -79,9 +78,7 @@ class LoRABranch(Branch):
         super().__init__(sizes, start)
         self.blocks = nn.ModuleDict({name: copy.deepcopy(backbone.synthesis.convs[name]) for name in self.blocks})
         self.blocks.requires_grad_(False)
-        self.gates = nn.ParameterDict(
-            {name: nn.Parameter(torch.zeros(sizes.channels(int(name)))) for name in self.blocks}
-        )
+        self.gates = nn.ParameterDict({name: torch.zeros(sizes.channels(int(name))) for name in self.blocks})
         if rank is not None:
             add_lora(self.blocks, rank, LORA_TARGETS)
 

@@ -16,9 +16,7 @@ class DFMGANOptions:
     """Options of DFMGAN; the published values are the defaults at 256 pixels."""
 
     resolution: Literal[32, 64, 128, 256, 512] = option(256, "side of the pictures; a base fixes it")
-    channels: Annotated[int, Ge(64)] = option(
-        16384, "channels at r x r: channels / r, at most largest; a base fixes it"
-    )
+    channels: Annotated[int, Ge(64)] = option(16384, "at r x r pixels channels / r, at most largest; a base fixes it")
     largest: Annotated[int, Ge(4)] = option(512, "the most channels of a layer; a base fixes it")
     latent: Annotated[int, Ge(4)] = option(512, "width of the latents; a base fixes it")
     mapping_layers: Annotated[int, Ge(1)] = option(2, "layers of a mapping network; a base fixes it")
@@ -41,7 +39,7 @@ class DFMGANOptions:
     ada_target: Annotated[float, Interval(ge=-1, le=1)] = option(0.6, "mean sign of D on real pictures to hold")
     ada_kimg: Annotated[float, Gt(0)] | None = option(
         None,
-        "thousand images in which augmentation can rise from 0 to 1; null: a sixth of base_kimg, a quarter of kimg",
+        "thousand images for augmentation from 0 to 1; null: a sixth of base_kimg, a quarter of kimg",
     )
     ema_kimg: Annotated[float, Gt(0)] | None = option(
         None, "half-life of the average that samples; null: 10 batch / 32, at most a fortieth of the run"
