@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 from ias_zoo.gan.augment import SYM6, Augment, resampled
 from ias_zoo.gan.averages import HalfLife, frozen_copy, lazy_adam
@@ -145,8 +145,9 @@ def test_path_length_gradient_against_numeric_differences() -> None:
         ws = network.mapping(z)
         return path(network.synthesis(ws), ws, noise)
 
-    for name in ("synthesis.start", "synthesis.convs.8.conv0.conv.kernel.weight", "synthesis.convs.16.conv1.conv.affine.bias",
-                 "synthesis.to_rgb.16.conv.kernel.weight", "mapping.layers.0.weight"):  # fmt: skip
+    names = ["start", "convs.8.conv0.conv.kernel.weight", "convs.16.conv1.conv.affine.bias"]
+    names += ["to_rgb.16.conv.kernel.weight"]
+    for name in ["mapping.layers.0.weight", *(f"synthesis.{name}" for name in names)]:
         assert numeric(network.get_parameter(name), penalty) < 1e-6, name
 
 
@@ -193,7 +194,7 @@ def test_filters_against_the_plain_way() -> None:
             plain = x[b, c].numpy()
             assert np.allclose(upsample(x)[b, c].numpy(), _filtered(plain, 2, 1, 2, 2.0)[:16, :16])
             assert np.allclose(downsample(x)[b, c].numpy(), _filtered(plain, 1, 2, 1, 1.0)[:4, :4])
-            assert np.allclose(blur(x, 2, 2)[b, c].numpy(), _filtered(plain, 1, 1, 2, 1.0)[:9, :9])
+            assert np.allclose(blur(x, 2)[b, c].numpy(), _filtered(plain, 1, 1, 2, 1.0)[:9, :9])
 
 
 def test_modulated_convolution_is_that_of_scaled_kernels() -> None:

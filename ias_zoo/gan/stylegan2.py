@@ -204,7 +204,7 @@ class Down(nn.Module):
         """B x inputs x H x W to B x outputs x H/2 x W/2."""
         past = self.skip(downsample(x))
         y = leaky(self.conv0(x) * ROOT_2)
-        y = leaky(self.conv1(blur(y, 2, 2)))  # sqrt(2) of the activation and sqrt(0.5) of the sum are one
+        y = leaky(self.conv1(blur(y, 2)))  # sqrt(2) of the activation and sqrt(0.5) of the sum are one
         return torch.add(y, past, alpha=math.sqrt(0.5))
 
 

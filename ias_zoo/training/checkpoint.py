@@ -132,9 +132,7 @@ def _optimizer_tensors(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[
     return tensors
 
 
-def _restore_optimizers(
-    optimizers: Mapping[str, torch.optim.Optimizer], tensors: Mapping[str, torch.Tensor]
-) -> None:
+def _restore_optimizers(optimizers: Mapping[str, torch.optim.Optimizer], tensors: Mapping[str, torch.Tensor]) -> None:
     states: dict[str, dict[int, dict[str, torch.Tensor]]] = {which: {} for which in optimizers}
     for key, tensor in tensors.items():
         which, _, rest = key.rpartition(":")

@@ -9,7 +9,6 @@ from typing import Any
 
 from ias_zoo.data.images import write_whole
 
-
 PREVIEWS = "previews"
 SHOWN_PREVIEWS = 6
 """How many of a stage's preview pictures a report keeps."""

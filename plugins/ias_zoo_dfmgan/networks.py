@@ -42,8 +42,9 @@ class Branch(nn.Module):
         self.sizes, self.start = sizes, start
         resolutions = [r for r in sizes.resolutions if r >= start]
         self.blocks = nn.ModuleDict({str(r): Convs(sizes, r) for r in resolutions})
-        # One style a convolution, one for ToMask; as RGB does, it takes that of the next convolution, so the last is idle.
-        self.mapping = MappingNetwork(sizes.latent, sizes.mapping_layers, sum(b.count for b in self.blocks.values()) + 1)
+        # One style a convolution, one for ToMask. As RGB does, it takes that of the next convolution: the last is idle.
+        styles = sum(block.count for block in self.blocks.values()) + 1
+        self.mapping = MappingNetwork(sizes.latent, sizes.mapping_layers, styles)
         self.to_mask = ToPixels(sizes.channels(start), 1, sizes.latent)
 
     def residual(
@@ -77,7 +78,7 @@ class LoRABranch(Branch):
         super().__init__(sizes, start)
         self.blocks = nn.ModuleDict({name: copy.deepcopy(backbone.synthesis.convs[name]) for name in self.blocks})
         self.blocks.requires_grad_(False)
-        self.gates = nn.ParameterDict({name: nn.Parameter(torch.zeros(sizes.channels(int(name)))) for name in self.blocks})
+        self.gates = nn.ParameterDict({name: torch.zeros(sizes.channels(int(name))) for name in self.blocks})
         if rank is not None:
             add_lora(self.blocks, rank, LORA_TARGETS)
 
@@ -163,9 +164,7 @@ class _Manipulation:
         return features + branch.gate(resolution, residual) * (self.logits >= self.threshold)
 
 
-def branch_noise(
-    branch: Branch, batch: int, generator: torch.Generator, device: torch.device
-) -> list[torch.Tensor]:
+def branch_noise(branch: Branch, batch: int, generator: torch.Generator, device: torch.device) -> list[torch.Tensor]:
     """Noise for every convolution of a branch, in order: B x 1 x r x r each."""
     counts = [int(name) for name, block in branch.blocks.items() for _ in range(block.count)]
     return [torch.randn(batch, 1, r, r, generator=generator).to(device) for r in counts]

@@ -16,7 +16,7 @@ class DFMGANOptions:
     """Options of DFMGAN; the published values are the defaults at 256 pixels."""
 
     resolution: Literal[32, 64, 128, 256, 512] = option(256, "side of the pictures; a base fixes it")
-    channels: Annotated[int, Ge(64)] = option(16384, "channels at r x r: channels / r, at most largest; a base fixes it")
+    channels: Annotated[int, Ge(64)] = option(16384, "at r x r pixels channels / r, at most largest; a base fixes it")
     largest: Annotated[int, Ge(4)] = option(512, "the most channels of a layer; a base fixes it")
     latent: Annotated[int, Ge(4)] = option(512, "width of the latents; a base fixes it")
     mapping_layers: Annotated[int, Ge(1)] = option(2, "layers of a mapping network; a base fixes it")
@@ -24,9 +24,7 @@ class DFMGANOptions:
     adapt_kimg: Annotated[float, Ge(0)] | None = option(
         None, "thousand normals the base goes on with before the shots (ours); null: 0, on tiny 2.4"
     )
-    kimg: Annotated[float, Gt(0)] | None = option(
-        None, "thousand images a defect type; null: 400, up to 64 pixels 2.4"
-    )
+    kimg: Annotated[float, Gt(0)] | None = option(None, "thousand images a defect type; null: 400, up to 64 pixels 2.4")
     batch: Annotated[int, Ge(2)] | None = option(None, "images a step, even; null: 4096 / side, 4 to 32; up to 64 px 8")
     lr: Annotated[float, Gt(0)] = option(0.0025, "Adam's rate")
     gamma: Annotated[float, Ge(0)] | None = option(None, "weight of R1; null: 0.0002 side^2 / batch")
@@ -40,7 +38,8 @@ class DFMGANOptions:
     augment_turns: bool = option(True, "rotations among them; switch off for products in one pose")
     ada_target: Annotated[float, Interval(ge=-1, le=1)] = option(0.6, "mean sign of D on real pictures to hold")
     ada_kimg: Annotated[float, Gt(0)] | None = option(
-        None, "thousand images in which augmentation can rise from 0 to 1; null: a sixth of base_kimg, a quarter of kimg"
+        None,
+        "thousand images for augmentation from 0 to 1; null: a sixth of base_kimg, a quarter of kimg",
     )
     ema_kimg: Annotated[float, Gt(0)] | None = option(
         None, "half-life of the average that samples; null: 10 batch / 32, at most a fortieth of the run"

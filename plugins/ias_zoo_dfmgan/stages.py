@@ -340,7 +340,9 @@ class FewShotStage(_Stage):
         if options.mode_seeking == "z/mask":  # unmixed styles of latents that are compared themselves
             z = torch.randn(2, half, self.sizes.latent, generator=draws).to(self.device)
             first, second = (self.branch.mapping(part) for part in z)
-            masks = [soft_mask(self.network.masks(ws[:half], d, *same), options.mask_sharpness) for d in (first, second)]
+            masks = [
+                soft_mask(self.network.masks(ws[:half], d, *same), options.mask_sharpness) for d in (first, second)
+            ]
             return mode_seeking((z[0], z[1]), (masks[0], masks[1]), options.ms_epsilon)
         if options.mode_seeking == "w/image":
             other, _ = self.network(ws[:half], second, *same)

@@ -1,15 +1,15 @@
 """DFMGAN: defect-aware feature manipulation.
 
 Duan, Hong, Niu, Zhang: *Few-Shot Defect Image Generation via Defect-Aware Feature Manipulation*, AAAI 2023, arXiv
-2303.02389. Published code: github.com/Ldhlwh/DFMGAN, under NVIDIA's licence for StyleGAN2-ADA (research only): nothing of
-it is used here; this is written from the papers.
+2303.02389. Published code: github.com/Ldhlwh/DFMGAN, under NVIDIA's licence for StyleGAN2-ADA (research only): nothing
+of it is used here; this is written from the papers.
 
 First a StyleGAN2 with adaptive augmentation learns the product from normals: the base stage. Then it is frozen, and
 for each defect type residual blocks learn, from the shots and their masks, to change its features where a mask says so.
 Everything comes from noise: neither a normal nor a mask can be given.
 
-``networks.py`` holds the generator, ``stages.py`` the two trainings, this file bases, sampling and weights. Ours, each an
-option: several defect types in one fit, a branch each, one after the other on the same base (published: one model a
+``networks.py`` holds the generator, ``stages.py`` the two trainings, this file bases, sampling and weights. Ours, each
+an option: several defect types in one fit, a branch each, one after the other on the same base (published: one model a
 type); LoRA branches (``adapter``); a base that is not of this product goes on with its normals for a while first
 (``adapt_kimg``); lengths and batch by the base's size; an epsilon in the mode-seeking loss; crops around small defects
 (``crop="off"`` for the published way); shots turned (``turn``).
@@ -107,9 +107,7 @@ class DFMGAN(TrainableSynthesizer):
         backbone, discriminator = self._networks(found)
         options = self.options
         crop = self._crop(found, data, run.crop)
-        report = TrainingReport(
-            self.method.name, found.name, options.resolution, crop, data.files, data.defects
-        )
+        report = TrainingReport(self.method.name, found.name, options.resolution, crop, data.files, data.defects)
         adapt = options.adapt_kimg
         if adapt is None:
             adapt = SMALL_KIMG if found.name == TINY else 0.0
@@ -149,9 +147,7 @@ class DFMGAN(TrainableSynthesizer):
             mixed_precision=self.options.mixed_precision,
             clean_gradients=CLEAN,
         )
-        report.stages.append(
-            train(stage, schedule, self._device, folder=run.folder, resume=run.resume, step=told)
-        )
+        report.stages.append(train(stage, schedule, self._device, folder=run.folder, resume=run.resume, step=told))
 
     def _plan(self, batch: int, kimg: float, *, ada: float, ramp: float | None) -> Plan:
         """What follows from a stage's length: at the published lengths, the published spans."""
@@ -290,7 +286,7 @@ class DFMGAN(TrainableSynthesizer):
         """Load what :meth:`write_parts` wrote."""
         asked = None if self.setup.base is None else Path(str(self.setup.base).partition("@")[0]).name
         if asked is not None and asked != str(manifest.base).rpartition("/")[2]:
-            raise OptionError(f"base={asked!r}: these weights were fitted on {manifest.base!r} and hold it; leave it out")
+            raise OptionError(f"base={asked!r}: these weights hold their base, {manifest.base!r}; leave it out")
         network = self._new(lambda: Generator(_sizes(self.options)), 0, "")
         _load(network, folder / GENERATOR)
         self._generator = network.requires_grad_(False)
