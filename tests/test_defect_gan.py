@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,9 @@ def test_adapters_change_nothing_at_first_leave_the_base_and_can_be_switched_off
     moved = {name for name, p in after.named_parameters() if name in dict(plain.generator.named_parameters())
              and not torch.equal(p, dict(plain.generator.named_parameters())[name])}  # fmt: skip
     assert moved
-    assert all(name.startswith(("foreground.", "where.")) or ".shared." in name or name.endswith(".scale") for name in moved)
+    assert all(
+        name.startswith(("foreground.", "where.")) or ".shared." in name or name.endswith(".scale") for name in moved
+    )
     # with the adapters off and the rest of the base's own, the base is back
     after.load_state_dict({n: p for n, p in plain.generator.state_dict().items() if n in moved}, strict=False)
     for module in layers:
@@ -328,7 +331,10 @@ def test_without_a_mask_the_control_is_the_label_everywhere_or_a_turned_shape() 
     both = made.paint(NORMAL, [0, 1], np.random.default_rng(0))
     assert made.generator.control.tolist() == [[1, 1]]
     assert both.drawn["place"] == "free"
-    shapes = [Shape("hole", np.ones((6, 9), np.bool_), (False,) * 4), Shape("crack", np.ones((3, 3), np.bool_), (False,) * 4)]
+    shapes = [
+        Shape("hole", np.ones((6, 9), np.bool_), (False,) * 4),
+        Shape("crack", np.ones((3, 3), np.bool_), (False,) * 4),
+    ]
     made = painter(torch.ones(1, 1, 64, 64), crop=64, shapes=shapes)
     sample = made.paint(NORMAL, [1], np.random.default_rng(0))
     assert sample.drawn["shape"] == 0
@@ -426,8 +432,8 @@ def test_unknown_types_and_bad_choices_are_refused_in_words(
         ias_zoo.load("defect_gan", adapter="lora", steps=1).fit(toys)
     with pytest.raises(OptionError, match="size=128: base .* has 64"):
         ias_zoo.load("defect_gan", base=str(defect_gan_base), size=128, steps=1).fit(toys)
+    fitted.save_pretrained(tmp_path / "weights")
     with pytest.raises(OptionError, match="trained with 8"):
-        fitted.save_pretrained(tmp_path / "weights")
         ias_zoo.load("defect_gan", tmp_path / "weights", base=str(defect_gan_base), rank=4)
     wide = tmp_path / "wide"
     ias_zoo.load("defect_gan", size=64, width=6, steps=1, batch=1).fit(toys, stage="base", out=wide)

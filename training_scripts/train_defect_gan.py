@@ -18,7 +18,7 @@ from common import Training, averaged, pick_device
 
 from ias_zoo.imaging.drawn_defects import KINDS
 from ias_zoo.training.devices import generator
-from ias_zoo_defect_gan.base import Networks, new_networks, save_base
+from ias_zoo_defect_gan.base import Networks, new_networks, read_base, save_base
 from ias_zoo_defect_gan.losses import map_target
 from ias_zoo_defect_gan.networks import Architecture
 from ias_zoo_defect_gan.options import DefectGANOptions
@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="pairs from make_pairs.py")
     parser.add_argument("--held-out", type=Path, required=True, help="pairs to draw sheets of")
     parser.add_argument("--out", type=Path, required=True, help="checkpoints, sheets, and at the end base/")
+    parser.add_argument("--start", type=Path, help="a base's folder: begin with its generator")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--minutes", type=float, default=24 * 60.0, help="stop after this time")
     parser.add_argument("--batch", type=int, default=4)
@@ -135,6 +136,8 @@ def main() -> None:
     )  # fmt: skip
     pairs, held_out = (Pairs.read(folder, architecture.categories) for folder in (args.data, args.held_out))
     networks = new_networks(architecture, args.seed)
+    if args.start is not None:
+        networks.generator.load_state_dict(read_base(args.start, str(args.start)).generator.state_dict())
     networks.generator.to(device)
     networks.discriminator.to(device)
     halves = {
