@@ -158,7 +158,7 @@ def _stretched(values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Repeat the middle row and column of a 5 x 5 map up to a size."""
     for dim, length in ((2, size[0]), (3, size[1])):
         if length > 5:
-            first, middle, last = values.split((2, 1, 2), dim=dim)
+            first, middle, last = torch.split(values, (2, 1, 2), dim=dim)  # type: ignore[no-untyped-call]
             shape = list(middle.shape)
             shape[dim] = length - 4
             values = torch.cat([first, middle.expand(shape), last], dim=dim)
@@ -263,7 +263,8 @@ class Generator(nn.Module):
             x = block(x, control, noise[2 * number : 2 * number + 2])
         x = F.leaky_relu(x, 0.2)
         heads = (self.foreground, self.where)  # one call: a convolution to a single channel is slow
-        weight, bias = torch.cat([head.weight for head in heads]), torch.cat([head.bias for head in heads])
+        weight = torch.cat([head.weight for head in heads])
+        bias = torch.cat([head.bias for head in heads if head.bias is not None])
         painted = F.conv2d(x, weight, bias, padding=3)
         return Layer(torch.tanh(painted[:, :3]), torch.sigmoid(painted[:, 3:]))
 
@@ -303,7 +304,7 @@ class Discriminator(nn.Module):
         # PyTorch's own start shrinks the signal by a factor of about 2 a layer (the sources do not say how they start):
         # without normalisation the heads then see next to nothing of the picture, and neither learns for a long time.
         for layer in self.trunk:
-            if isinstance(layer, nn.Conv2d):
+            if isinstance(layer, nn.Conv2d) and layer.bias is not None:
                 nn.init.kaiming_normal_(layer.weight, a=0.01)
                 nn.init.zeros_(layer.bias)
 

@@ -189,9 +189,9 @@ class Objective:
             real.append(losses.classification(self.architecture, judged.logits, labels))
             if options.penalty:
                 penalty.append(unit_gradient(self._scores, shown, shown_made, batch.shares()))
-        terms = {"critic": sum(adversarial), "class_real": sum(real)}
+        terms = {"critic": torch.stack(adversarial).sum(), "class_real": torch.stack(real).sum()}
         if penalty:
-            terms["penalty"] = sum(penalty)
+            terms["penalty"] = torch.stack(penalty).sum()
         weights = {"critic": 1.0, "class_real": options.class_real, "penalty": options.penalty}
         return losses.weighted(terms, weights)
 
