@@ -158,7 +158,7 @@ def _stretched(values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Repeat the middle row and column of a 5 x 5 map up to a size."""
     for dim, length in ((2, size[0]), (3, size[1])):
         if length > 5:
-            first, middle, last = torch.split(values, (2, 1, 2), dim=dim)  # type: ignore[no-untyped-call]
+            first, middle, last = torch.split(values, [2, 1, 2], dim=dim)
             shape = list(middle.shape)
             shape[dim] = length - 4
             values = torch.cat([first, middle.expand(shape), last], dim=dim)
