@@ -184,6 +184,10 @@ class Method:
         True when every pixel outside a sample's mask equals the normal's, bit for bit.
     baseline:
         The row that others have to beat: every comparison includes it.
+    base_stage:
+        For methods that train their own base: ``fit(..., stage="base")`` trains it on normals alone.
+    tiny:
+        ``"package:folder"``, the weights folder of the embedded base of such a method; ``base="tiny"`` opens it.
     card:
         ``"package:file.md"``, the method's card; it is put at the end of the cards of weights made with it.
     quick:
@@ -220,6 +224,8 @@ class Method:
     cost: Cost | None = None
     exact_mask: bool = False
     baseline: bool = False
+    base_stage: bool = False
+    tiny: str | None = None
     card: str | None = None
     quick: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
@@ -242,6 +248,8 @@ class Method:
         for name in (self.name, *self.aliases):
             if not _NAME.match(name):
                 raise ValueError(f"method name {name!r}: expected lower-case letters, digits and '_', a letter first")
+        if self.tiny is not None and not (self.base_stage and re.fullmatch(r"[A-Za-z_][\w.]*:[\w./-]+", self.tiny)):
+            raise ValueError(f"{self.name}.tiny is {self.tiny!r}: expected 'package:folder', with base_stage")
         for attribute in ("implementation", "options"):
             if not _TARGET.match(target := getattr(self, attribute)):
                 raise ValueError(f"{self.name}.{attribute} is {target!r}: expected 'package.module:Class'")

@@ -88,6 +88,34 @@ def wider_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_base(tmp_path_factory.mktemp("wider"), width=64)
 
 
+SMALL_BASES = {
+    "defect_gan": {"size": 64, "width": 4, "steps": 1, "batch": 1, "lr": 1e-9, "lr_end": 1e-9},
+    "dfmgan": {"resolution": 32, "channels": 256, "largest": 16, "latent": 16, "base_kimg": 0.008, "batch": 4},
+}
+"""Options of a base stage that takes seconds, for methods that train their own base."""
+
+
+@pytest.fixture(scope="session")
+def base_of(random_base: Path, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    """``base_of(name)``: a small base for a trained method; its own kind for those that train their own."""
+    made: dict[str, Path] = {}
+
+    def find(name: str) -> Path:
+        import ias_zoo
+        from ias_zoo.testing.subject import toy_set
+
+        if name not in SMALL_BASES:
+            return random_base
+        if name not in made:
+            folder = tmp_path_factory.mktemp(name)
+            fitted = ias_zoo.load(name, device="cpu", **SMALL_BASES[name])
+            fitted.fit(toy_set(folder / "toys"), stage="base", out=folder / "base")
+            made[name] = folder / "base"
+        return made[name]
+
+    return find
+
+
 def make_base(folder: Path, *, width: int = 32) -> Path:
     """Write a random model: the architecture is Stable Diffusion 1.x's, only smaller."""
     import torch

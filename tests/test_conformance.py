@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,11 @@ def test_builtin(name: str, check: Check) -> None:
     check.run(Subject(name))
 
 
-SMALL = {"seas": {"steps": 2, "mask_steps": 2, "sampling_steps": 4, "rank": 2, "mask_channels": (16, 16)}}
+SMALL = {
+    "seas": {"steps": 2, "mask_steps": 2, "sampling_steps": 4, "rank": 2, "mask_channels": (16, 16)},
+    "dfmgan": {"kimg": 0.008, "batch": 4},
+    "defect_gan": {"steps": 2, "batch": 2, "mask_threshold": 0.1},
+}
 """What makes a trained method's fit take seconds."""
 
 TRAINED = [
@@ -36,8 +41,8 @@ TRAINED = [
 
 
 @pytest.fixture(scope="module")
-def trained(random_base: Path) -> dict[str, Subject]:
-    return {name: Subject(name, SMALL[name], str(random_base)) for name in TRAINED}
+def trained(base_of: Callable[[str], Path]) -> dict[str, Subject]:
+    return {name: Subject(name, SMALL[name], str(base_of(name))) for name in TRAINED}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ hub, repo, client = tools.hub, tools.repo, tools.client
 
 METHODS: dict[str, dict[str, Any]] = {
     "seas": {"steps": 1, "mask_steps": 1, "sampling_steps": 3, "rank": 2, "mask_channels": [16, 16]},
+    "dfmgan": {"kimg": 0.008, "batch": 4},
+    "defect_gan": {"steps": 2, "batch": 2, "mask_threshold": 0.1},
 }
 
 FIT = """
@@ -52,13 +55,13 @@ def run(client: Any, code: str, *arguments: Any, **environment: str) -> Any:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_fit_push_load_generate(hub: Any, repo: str, client: Any, random_base: Path, tmp_path: Path, name: str) -> None:
+def test_fit_push_load_generate(
+    hub: Any, repo: str, client: Any, base_of: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
     data = str(toy_set(tmp_path / "toys").root)
-    base = f"{repo}-base"
+    base, folder = f"{repo}-base", base_of(name)
     hub.create(base)
-    files = {
-        path.relative_to(random_base).as_posix(): path.read_bytes() for path in random_base.rglob("*") if path.is_file()
-    }
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     commit = tools.put(hub, base, files)
     made, url = run(client, FIT, name, data, base, repo, METHODS[name], HF_TOKEN=tools.TOKEN)
     assert url.startswith(f"{hub.url}/{repo}/commit/")

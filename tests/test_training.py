@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from ias_zoo.hub import read_weights
 from ias_zoo.testing.subject import toy_set
 from ias_zoo.training.checkpoint import latest_checkpoint, read_checkpoint, trained_state
 from ias_zoo.training.shots import Shot, augmented, choose_crop, load_shots
-from ias_zoo.training.trainer import Schedule, train
+from ias_zoo.training.trainer import Phase, Schedule, train
 
 CPU = torch.device("cpu")
 
@@ -142,7 +142,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     assert newest is not None
     (newest / "state.safetensors").write_bytes((newest / "state.safetensors").read_bytes()[:-20])
     with pytest.raises(WeightsError, match="step-0000004 cannot be read .*delete it to start from the one before"):
-        read_checkpoint(newest, task.modules, torch.optim.AdamW(task.parameter_groups()))
+        read_checkpoint(newest, task.modules, {"adamw": torch.optim.AdamW(task.parameter_groups())})
 
 
 def test_a_broken_loss_stops_with_the_last_good_checkpoint(tmp_path: Path) -> None:
@@ -150,6 +150,138 @@ def test_a_broken_loss_stops_with_the_last_good_checkpoint(tmp_path: Path) -> No
     with pytest.raises(TrainingError, match="not a number at step 7 .*error=nan.*step-0000006"):
         train(task, Schedule(steps=20, checkpoint_every=3), CPU, folder=tmp_path)
     assert all(torch.isfinite(parameter).all() for parameter in task.network.parameters())
+
+
+class Duel:
+    """Two networks whose optimisers take turns, one of them every third step once more, with a running mean."""
+
+    name = "duel"
+
+    def __init__(self, broken: str = "") -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.left, self.right = nn.Linear(3, 2), nn.Linear(3, 2)
+        self.mean = nn.BatchNorm1d(2, affine=False)  # a module of buffers alone
+        self.modules: Mapping[str, nn.Module] = {"left": self.left, "right": self.right, "mean": self.mean}
+        self.broken, self.seen = broken, []
+
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        return {
+            "left": torch.optim.Adam(self.left.parameters(), lr=1e-2, betas=(0.0, 0.9)),
+            "right": torch.optim.SGD(self.right.parameters(), lr=1e-2, momentum=0.9),
+        }
+
+    def phases(self, step: int) -> list[Phase]:
+        turns = [Phase("left", self.main), Phase("right", self.other)]
+        return [*turns[:1], Phase("left", self.extra), *turns[1:]] if step % 3 == 0 else turns
+
+    def _x(self, turn: str, step: int, micro: int) -> torch.Tensor:
+        grads = {name: {p.requires_grad for p in getattr(self, name).parameters()} for name in ("left", "right")}
+        self.seen.append((step, turn, grads))
+        return torch.randn(16, 3, generator=generator(seed_for(turn, step, micro)))
+
+    def main(self, step: int, micro: int) -> dict[str, torch.Tensor]:
+        x = self._x("main", step, micro)
+        return {"main": (self.left(x) - self.right(x).detach() - 1).square().mean()}
+
+    def extra(self, step: int, micro: int) -> dict[str, torch.Tensor]:
+        return {"extra": self.left(self._x("extra", step, micro)).square().mean()}
+
+    def other(self, step: int, micro: int) -> dict[str, torch.Tensor]:
+        x = self._x("other", step, micro)
+        error = (self.right(x) - self.left(x)).square().mean()
+        broken = float("nan") if step == 5 and self.broken == "loss" else 1.0
+        if step == 5 and self.broken == "gradient":
+            error = error + (x.sum() * 0 + self.right.weight[0, 0] * 0 + self.right.bias[0] - self.right.bias[0]).sqrt()
+        return {"other": error * broken}
+
+    def after_step(self, step: int) -> dict[str, float]:
+        self.mean(self.left.weight.detach().t())
+        return {"mean": float(self.mean.running_mean[0])} if step % 2 else {}
+
+    def preview(self, step: int, folder: Path) -> None:
+        (folder / f"preview-{step:07d}.png").write_bytes(b"picture %d" % step)
+
+
+def test_optimisers_take_turns() -> None:
+    task = Duel()
+    report = train(task, Schedule(steps=30), CPU)
+    turns = [turn for step, turn, _ in task.seen if step < 4]
+    assert turns == ["main", "extra", "other", "main", "other", "main", "other", "main", "extra", "other"]
+    for _, turn, grads in task.seen:  # only the parameters whose turn it is
+        mine, theirs = ("right", "left") if turn == "other" else ("left", "right")
+        assert grads == {mine: {True}, theirs: {False}}
+    assert all(parameter.requires_grad for parameter in (*task.left.parameters(), *task.right.parameters()))
+    assert len(report.losses["main"]) == len(report.losses["other"]) == 30
+    assert report.at["extra"] == list(range(0, 30, 3))
+    assert report.at["mean"] == list(range(1, 30, 2))
+    assert len(report.values["mean"]) == 15
+    assert "main" not in report.at
+
+
+def test_turns_are_those_of_the_optimisers_by_hand() -> None:
+    """Against a loop written out."""
+    task, plain = Duel(), Duel()
+    train(task, Schedule(steps=7), CPU)
+    optimizers = plain.optimizers()
+    for step in range(7):
+        for phase in plain.phases(step):
+            optimizer = optimizers[phase.optimizer]
+            optimizer.zero_grad()
+            sum(phase.loss(step, 0).values()).backward()  # type: ignore[union-attr]
+            optimizer.step()
+        plain.after_step(step)
+    for name in ("left", "right", "mean"):
+        for key, tensor in getattr(plain, name).state_dict().items():
+            assert torch.equal(tensor, getattr(task, name).state_dict()[key]), f"{name}.{key}"
+
+
+@pytest.mark.parametrize("stopped_at", [2, 5, 8])
+def test_turns_resume_in_the_same_bits(tmp_path: Path, stopped_at: int) -> None:
+    schedule = Schedule(steps=12, checkpoint_every=2, preview_every=1)
+    whole = Duel()
+    report = train(whole, schedule, CPU, folder=tmp_path / "whole")
+
+    def stop(number: int, loss: float) -> None:
+        if number == stopped_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(Duel(), schedule, CPU, folder=tmp_path / "part", step=stop)
+    resumed = Duel()
+    again = train(resumed, schedule, CPU, folder=tmp_path / "part", resume=True)
+    assert digest(resumed) == digest(whole)  # type: ignore[arg-type]
+    assert (again.losses, again.values, again.at) == (report.losses, report.values, report.at)
+    assert list(report.previews) == [f"preview-{step:07d}.png" for step in (1, 3, 5, 8, 10, 12)]
+    assert report.previews["preview-0000012.png"] == b"picture 12"
+
+
+def test_a_broken_turn_stops_before_its_weights(tmp_path: Path) -> None:
+    task = Duel("loss")
+    with pytest.raises(TrainingError, match="not a number at step 5 .*other=nan.*step-0000004"):
+        train(task, Schedule(steps=9, checkpoint_every=2), CPU, folder=tmp_path)
+    assert all(torch.isfinite(parameter).all() for parameter in task.right.parameters())
+
+
+def test_broken_gradients_can_be_cleaned() -> None:
+    """A root at 0 has no slope: its loss is a number and its gradient is not."""
+    task = Duel("gradient")
+    train(task, Schedule(steps=6), CPU)
+    assert not torch.isfinite(task.right.bias).all()
+    cleaned = Duel("gradient")
+    train(cleaned, Schedule(steps=6, clean_gradients=1e5), CPU)
+    assert all(torch.isfinite(parameter).all() for parameter in cleaned.right.parameters())
+
+
+def test_phases_name_their_terms_apart_and_share_no_parameter() -> None:
+    task = Duel()
+    task.extra = task.main  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="two phases of step 0 name a term 'main'"):
+        train(task, Schedule(steps=1), CPU)
+    task = Duel()
+    task.right = task.left
+    with pytest.raises(ValueError, match="duel: a parameter is in two optimisers"):
+        train(task, Schedule(steps=1), CPU)
 
 
 def shot(size: tuple[int, int], box: tuple[int, int, int, int]) -> Shot:
@@ -195,11 +327,18 @@ def test_shots_without_masks_or_defects_are_refused(tmp_path: Path, mvtec: Path)
         load_shots(ias_zoo.open_data(tmp_path))
 
 
-@pytest.mark.parametrize("kills", [1, 3])
-def test_fit_killed_and_resumed_gives_the_same_weights(random_base: Path, tmp_path: Path, kills: int) -> None:
-    data = toy_set(tmp_path / "data").root
-    options = ["steps=4", "mask_steps=4", "rank=2", "mask_channels=[16,16]", "checkpoint_every=1"]
-    common = ["fit", "seas", "--data", str(data), "--base", str(random_base), "--shots", "2", "--device", "cpu"]
+KILLED = {
+    "seas": ["steps=4", "mask_steps=4", "rank=2", "mask_channels=[16,16]", "checkpoint_every=1"],
+    "dfmgan": ["kimg=0.04", "adapt_kimg=0.02", "batch=4", "checkpoint_every=1"],
+}
+
+
+@pytest.mark.parametrize(("name", "kills"), [("seas", 1), ("seas", 3), ("dfmgan", 2)])
+def test_fit_killed_and_resumed_gives_the_same_weights(
+    base_of: Callable[[str], Path], tmp_path: Path, name: str, kills: int
+) -> None:
+    data, options = toy_set(tmp_path / "data").root, KILLED[name]
+    common = ["fit", name, "--data", str(data), "--base", str(base_of(name)), "--shots", "2", "--device", "cpu"]
     arguments = common + [part for option in options for part in ("--set", option)]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -210,7 +349,7 @@ def test_fit_killed_and_resumed_gives_the_same_weights(random_base: Path, tmp_pa
     process = start(tmp_path / "whole")
     out, err = process.communicate()
     assert process.returncode == 0, err
-    assert "next: ias-zoo generate seas --weights" in out
+    assert f"next: ias-zoo generate {name} --weights" in out
     place = tmp_path / ".killed.training"
     for count in range(kills):
         process = start(tmp_path / "killed")
@@ -271,6 +410,35 @@ def test_fit_then_generate_from_the_shell(random_base: Path, tmp_path: Path) -> 
     assert _zoo("verify", out).returncode == 0
     done = _zoo("replay", out, 1)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_base_then_shots_from_the_shell(mvtec: Path, tmp_path: Path) -> None:
+    """The base stage needs no shots: those are not even looked at."""
+    base, weights, out = (tmp_path / name for name in ("base", "weights", "out"))
+    broken = next((mvtec / "test/crack").iterdir())
+    kept = broken.read_bytes()
+    broken.write_bytes(b"no picture")
+    sizes = ["resolution=32", "channels=256", "largest=16", "latent=16", "base_kimg=0.02", "batch=4"]
+    options = [part for option in sizes for part in ("--set", option)]
+    done = _zoo("fit", "dfmgan", "--stage", "base", "--data", mvtec, "--out", base, "--device", "cpu", *options)
+    assert done.returncode == 0, done.stderr
+    assert "5 normals; whole pictures, at 32 pixels" in done.stdout
+    assert f"next: ias-zoo fit dfmgan --base {base} --data" in done.stdout
+    assert (base / "samples.png").stat().st_size > 1000
+    assert len(list((base / "previews").iterdir())) == 5  # a step each: no more than there were
+    broken.write_bytes(kept)
+    fit = ["fit", "dfmgan", "--base", base, "--data", mvtec, "--shots", 2, "--out", weights, "--device", "cpu"]
+    done = _zoo(*fit, "--set", "kimg=0.02", "--set", "batch=4", "--preview-every", 0)
+    assert done.returncode == 0, done.stderr
+    assert not (weights / "previews").exists()
+    done = _zoo("generate", "dfmgan", "--weights", weights, "--data", mvtec, "-n", 4, "--out", out, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert {path.parent.name for path in out.glob("test/*/*.png")} == {"crack", "dent"}
+    done = _zoo("fit", "dfmgan", "--stage", "base", "--defect", "crack", "--data", mvtec, "--out", tmp_path / "no")
+    assert done.returncode != 0
+    assert "trains on normals alone" in done.stderr
+    done = _zoo("fit", "seas", "--stage", "base", "--data", mvtec, "--out", tmp_path / "no")
+    assert "trains no base of its own" in done.stderr
 
 
 def _zoo(*arguments: object) -> subprocess.CompletedProcess[str]:

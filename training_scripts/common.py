@@ -44,7 +44,7 @@ class Training:
 
     def __init__(
         self, modules: dict[str, nn.Module], folder: Path, *, rate: float, steps: int, minutes: float, average: float,
-        start: Path | None = None,
+        start: Path | None = None, betas: tuple[float, float] = (0.9, 0.99),
     ) -> None:  # fmt: skip
         self.modules, self.folder = nn.ModuleDict(modules), folder
         if start is not None:
@@ -52,7 +52,7 @@ class Training:
                 module.load_state_dict(averaged(start, name))
         self.rate, self.steps, self.minutes, self.decay = rate, steps, minutes, average
         self.optimizer = torch.optim.AdamW(
-            self.modules.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+            self.modules.parameters(), lr=rate, betas=betas, weight_decay=1e-4, fused=True
         )
         self.averages = {name: value.detach().clone() for name, value in self.modules.named_parameters()}
         self.step, self.spent, self.history, self._sums, self._count = 0, 0.0, [], {}, 0

@@ -13,11 +13,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from defects import draw_defect
 from scenes import Scene, draw_scene
 
 import ias_zoo
 from ias_zoo.errors import IasZooError
+from ias_zoo.imaging.drawn_defects import draw_defect
 
 Array = np.ndarray[Any, Any]
 Random = np.random.Generator
@@ -59,15 +59,17 @@ def photograph(photographs: list[tuple[str, Array]], rng: Random) -> Scene:
     return Scene(smaller.astype(np.float32) / 255, words)
 
 
-def draw_picture(photographs: list[tuple[str, Array]], methods: dict[str, Any], rng: Random) -> tuple[Array, str]:
-    """Draw a picture (SIZE x SIZE x 3 uint8) and its caption."""
+def draw_picture(
+    photographs: list[tuple[str, Array]], methods: dict[str, Any], rng: Random, *, normal: bool = False
+) -> tuple[Array, str]:
+    """Draw a picture (SIZE x SIZE x 3 uint8) and its caption; ``normal``: never with a defect."""
     scene = photograph(photographs, rng) if rng.random() < 0.3 else draw_scene(SIZE, rng)
     image, words, defect = scene.image, scene.words, None
-    if rng.random() < 0.5:
+    if not normal and rng.random() < 0.5:
         if methods and rng.random() < 0.15:
             name = str(rng.choice(list(methods)))
-            normal, source = _to_uint8(image), _to_uint8(draw_scene(SIZE, rng).image)
-            request = ias_zoo.Request(seed=int(rng.integers(2**31)), normal=normal, source=source, region=scene.region)
+            good, source = to_uint8(image), to_uint8(draw_scene(SIZE, rng).image)
+            request = ias_zoo.Request(seed=int(rng.integers(2**31)), normal=good, source=source, region=scene.region)
             try:
                 image = methods[name].synthesize([request])[0].image.astype(np.float32) / 255
                 defect = MADE_BY_METHODS[name]
@@ -75,7 +77,7 @@ def draw_picture(photographs: list[tuple[str, Array]], methods: dict[str, Any], 
                 pass
         else:
             image, defect = draw_defect(scene, rng)
-    image, grey = _as_camera(image, rng)
+    image, grey = as_camera(image, rng)
     if rng.random() < 0.1:  # general words, for prompts that name no material
         words = "object" if scene.region is not None else "surface"
         defect = defect and str(rng.choice(["defect", "anomaly", "damage", "blemish"]))
@@ -84,10 +86,10 @@ def draw_picture(photographs: list[tuple[str, Array]], methods: dict[str, Any], 
     article = "an" if words[0] in "aeiou" else "a"
     start = str(rng.choice(["", "", f"{article} ", "a photo of ", f"a photo of {article} ", "a picture of "]))
     end = f" with a {defect}" if defect else str(rng.choice(["", "", "", " without a defect"]))
-    return _to_uint8(image), start + words + end
+    return to_uint8(image), start + words + end
 
 
-def _as_camera(image: Array, rng: Random) -> tuple[Array, bool]:
+def as_camera(image: Array, rng: Random) -> tuple[Array, bool]:
     """Exposure, a little blur and sensor noise; grey every other time."""
     image = np.clip(image, 0, 1) ** rng.uniform(0.75, 1.3) * rng.uniform(0.75, 1.1)
     grey = bool(rng.random() < 0.5)
@@ -99,7 +101,8 @@ def _as_camera(image: Array, rng: Random) -> tuple[Array, bool]:
     return image + noise, grey
 
 
-def _to_uint8(image: Array) -> Array:
+def to_uint8(image: Array) -> Array:
+    """From [0, 1] to levels."""
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 

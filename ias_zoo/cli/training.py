@@ -15,6 +15,10 @@ def fit(
     method: Annotated[str, typer.Argument(help="A method that trains; `ias-zoo list` shows them.")],
     data: Annotated[Path, typer.Option(help="Good parts, defective ones and their masks: a folder or a manifest.")],
     out: Annotated[Path, typer.Option(help="A new folder for the weights.")],
+    stage: Annotated[
+        str,
+        typer.Option(help="few-shot: on shots. base: for methods that train their own base, on the normals alone."),
+    ] = "few-shot",
     defect: Annotated[list[str] | None, typer.Option(help="A defect type; again for several. Default: all.")] = None,
     shots: Annotated[int | None, typer.Option(help="How many shots of each type. Default: the first third.")] = None,
     base: Annotated[str | None, typer.Option(help="tiny, a folder, or a Hub repository. Default: the paper's.")] = None,
@@ -26,8 +30,9 @@ def fit(
         str, typer.Option(help="auto: crop around defects too small for the model's size; off; or a number of pixels.")
     ] = "auto",
     preview_every: Annotated[
-        int, typer.Option(help="Write a picture of what the model makes every so many steps; 0: never.")
-    ] = 0,
+        int | None,
+        typer.Option(help="Steps between pictures of what the model makes; 0: never. Default: the method's."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     white: Annotated[
         int | None, typer.Option(help="The value that is white in 16-bit pictures (4095: 12 bits).")
@@ -49,6 +54,7 @@ def fit(
     with training_progress() as step:
         report = synthesizer.fit(
             pictures,
+            stage=stage,
             defects=defect,
             count=shots,
             out=out,
@@ -58,10 +64,14 @@ def fit(
             preview_every=preview_every,
             step=step,
         )
-    shown = "whole pictures" if report.crop is None else f"crops of {report.crop} pixels around the defects"
-    print(f"{len(report.training_files)} shots of {', '.join(report.defects)}; {shown}, at {report.resolution} pixels")
-    for stage in report.stages:
-        losses = ", ".join(f"{name} {value:.4g}" for name, value in stage.last().items())
-        print(f"{stage.name}: {stage.steps} steps in {stage.seconds:.0f} s; {losses}")
+    shown = "whole pictures" if report.crop is None else f"crops of {report.crop} pixels"
+    what = "normals" if stage == "base" else f"shots of {', '.join(report.defects)}"
+    print(f"{len(report.training_files)} {what}; {shown}, at {report.resolution} pixels")
+    for done in report.stages:
+        losses = ", ".join(f"{name} {value:.4g}" for name, value in done.last().items())
+        print(f"{done.name}: {done.steps} steps in {done.seconds:.0f} s; {losses}")
     print(f"peak memory {report.peak_memory_mb:.0f} MB; weights in {out}, curves in {out / 'training.png'}")
+    if stage == "base":
+        print(f"next: ias-zoo fit {entry.method.name} --base {out} --data {data} --out WEIGHTS")
+        return
     print(f"next: ias-zoo generate {entry.method.name} --weights {out} --data {data} --out NEW_FOLDER")

@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from ias_zoo.errors import WeightsError
 
@@ -49,6 +49,8 @@ class Manifest:
         Every file that training read: an id relative to the data set -> sha256 of the file.
     facts:
         What was measured: steps, seconds, peak memory, final loss, the machine.
+    stage:
+        What was trained: ``few-shot`` weights make samples; a ``base`` is what a few-shot fit starts from.
     files:
         Every other file of the folder but the card (people edit it) -> sha256; ``write_weights`` fills it in.
     """
@@ -67,6 +69,7 @@ class Manifest:
     licence: str
     training_files: dict[str, str]
     facts: dict[str, Any]
+    stage: Literal["few-shot", "base"] = "few-shot"
     files: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:

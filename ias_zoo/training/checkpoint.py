@@ -27,7 +27,7 @@ def write_checkpoint(
     place: Path,
     done: int,
     modules: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Mapping[str, torch.optim.Optimizer],
     averages: Sequence[torch.Tensor],
     report: dict[str, Any],
 ) -> Path:
@@ -37,7 +37,7 @@ def write_checkpoint(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     save_file(trained_state(modules), partial / _STATE)
-    save_file(_optimizer_tensors(optimizer), partial / _OPTIMIZER)
+    save_file(_optimizer_tensors(optimizers), partial / _OPTIMIZER)
     if averages:
         save_file(
             {str(number): tensor.cpu().contiguous() for number, tensor in enumerate(averages)}, partial / _AVERAGES
@@ -60,10 +60,10 @@ def latest_checkpoint(place: Path) -> Path | None:
 def read_checkpoint(
     folder: Path,
     modules: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Mapping[str, torch.optim.Optimizer],
     averages: Sequence[torch.Tensor] = (),
 ) -> tuple[int, dict[str, Any]]:
-    """Load a checkpoint into modules, optimizer and moving averages; gives the steps done and the report so far.
+    """Load a checkpoint into modules, optimizers and moving averages; gives the steps done and the report so far.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def read_checkpoint(
     try:
         progress = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
         load_trained_state(modules, load_file(folder / _STATE))
-        _restore_optimizer(optimizer, load_file(folder / _OPTIMIZER))
+        _restore_optimizers(optimizers, load_file(folder / _OPTIMIZER))
         kept = load_file(folder / _AVERAGES) if averages else {}
         for number, tensor in enumerate(averages):
             tensor.copy_(kept[str(number)])
@@ -123,17 +123,20 @@ def _checkpoints(place: Path) -> list[Path]:
     return sorted(place.glob("step-*")) if place.is_dir() else []
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _optimizer_tensors(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, torch.Tensor]:
     tensors = {}
-    for number, entry in optimizer.state_dict()["state"].items():
-        for name, value in entry.items():
-            tensors[f"{number}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous().clone()
+    for which, optimizer in optimizers.items():
+        for number, entry in optimizer.state_dict()["state"].items():
+            for name, value in entry.items():
+                tensors[f"{which}:{number}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous().clone()
     return tensors
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    state: dict[int, dict[str, torch.Tensor]] = {}
+def _restore_optimizers(optimizers: Mapping[str, torch.optim.Optimizer], tensors: Mapping[str, torch.Tensor]) -> None:
+    states: dict[str, dict[int, dict[str, torch.Tensor]]] = {which: {} for which in optimizers}
     for key, tensor in tensors.items():
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        which, _, rest = key.rpartition(":")
+        number, _, name = rest.partition(".")
+        states[which].setdefault(int(number), {})[name] = tensor
+    for which, optimizer in optimizers.items():
+        optimizer.load_state_dict({"state": states[which], "param_groups": optimizer.state_dict()["param_groups"]})

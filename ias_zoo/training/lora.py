@@ -22,7 +22,7 @@ _FILE = "adapter_model.safetensors"
 def add_lora(
     network: Any, rank: int, targets: Sequence[str], *, alpha: float | None = None, start: Start = "gaussian"
 ) -> None:
-    """Put adapters on the layers of a diffusers network whose names end in one of the targets.
+    """Put adapters on the layers of a network, of diffusers or a plain module, whose names end in one of the targets.
 
     W x becomes W x + alpha / rank B A x (Hu et al., arXiv 2106.09685). The start is the same each time and leaves the
     global random state alone.
@@ -44,7 +44,7 @@ def add_lora(
     )
     with torch.random.fork_rng(devices=[]):  # the adapters' start is drawn from the global generator
         torch.manual_seed(seed_for("lora", rank))
-        network.add_adapter(config)
+        _attach(network, config)
 
 
 def save_lora(network: Any, folder: Path) -> None:
@@ -71,9 +71,19 @@ def load_lora(network: Any, folder: Path) -> None:
     config = LoraConfig.from_pretrained(str(folder))
     config.init_lora_weights = True  # overwritten below; a start of another kind might change the network's own weights
     with torch.random.fork_rng(devices=[]):
-        network.add_adapter(config)
+        _attach(network, config)
     state = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(folder / _FILE).items()}
     wanted = set(get_peft_model_state_dict(network))
     if different := sorted(wanted ^ set(state)):
         raise ValueError(f"the adapter and this base have different layers, among them {different[0]}")
     set_peft_model_state_dict(network, state)
+
+
+def _attach(network: Any, config: Any) -> None:
+    if hasattr(network, "add_adapter"):
+        network.add_adapter(config)
+        return
+    from peft import inject_adapter_in_model
+
+    inject_adapter_in_model(config, network)
+    network.peft_config = {"default": config}  # where peft's own saving and loading look for it

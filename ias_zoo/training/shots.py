@@ -44,8 +44,21 @@ class TrainingSet:
 
     @property
     def files(self) -> dict[str, str]:
-        """The shots' ids and hashes, for the record; evaluating on them is a leak."""
-        return {shot.id: shot.digest for shot in self.shots}
+        """The shots' ids and hashes, for the record; evaluating on them is a leak. Without shots, the normals'."""
+        if self.shots or self.normals.source is None:
+            return {shot.id: shot.digest for shot in self.shots}
+        return {item.id: hashlib.sha256(item.path.read_bytes()).hexdigest() for item in self.normals.source.normals}
+
+
+def load_normals(data: DataSet) -> TrainingSet:
+    """The training set of a base: a data set's normals, and no shots.
+
+    Raises
+    ------
+    DataError
+        If there are no normals.
+    """
+    return TrainingSet((), Normals(data), ())
 
 
 def load_shots(data: DataSet, *, defects: Sequence[str] | None = None, shots: int | None = None) -> TrainingSet:

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import ias_zoo
 from ias_zoo.data import DataSet, open_data
@@ -19,13 +19,16 @@ from ias_zoo.method import PLUGIN_API
 from ias_zoo.options import build_options, options_to_json
 from ias_zoo.synthesizer import ImageSynthesizer, Setup
 from ias_zoo.training.report import StageReport, TrainingReport
-from ias_zoo.training.shots import TrainingSet, load_shots
+from ias_zoo.training.shots import TrainingSet, load_normals, load_shots
 
 if TYPE_CHECKING:
     from ias_zoo.hub import Manifest
+    from ias_zoo.method import Method
+    from ias_zoo.synthesizer import RGB
 
+Stage = Literal["few-shot", "base"]
 SAMPLES = "samples.png"
-SHOWN_DEFECTS, SHOWN_SAMPLES = 4, 2
+SHOWN_DEFECTS, SHOWN_SAMPLES, SHOWN_NORMALS = 4, 2, 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +39,16 @@ class FitRun:
     crop: str
     folder: Path | None
     resume: bool
-    preview_every: int
+    preview_every: int | None
     step: Callable[[str, int, int, float], None]
 
 
 class TrainableSynthesizer(ImageSynthesizer):
     """A method that has to be fitted, or given weights, before it can make samples.
 
-    A subclass writes :meth:`train`, :meth:`write_parts`, :meth:`read_parts` and :meth:`draw`.
+    A subclass writes :meth:`train`, :meth:`write_parts`, :meth:`read_parts` and :meth:`draw`; one that trains its own
+    base also :meth:`train_base`, :meth:`write_base` and :meth:`draw_normals`, and opens it with
+    :func:`~ias_zoo.training.bases.fetch_trained_base`.
 
     Loaded weights bring the options they were made with. The caller's own go before them, except for those named in
     ``trained_options``, which the weights' shapes and meaning hang on: contradicting one is an error.
@@ -61,6 +66,8 @@ class TrainableSynthesizer(ImageSynthesizer):
             from ias_zoo.hub import fetch_weights
 
             folder, manifest, commit = fetch_weights(setup.weights, revision=setup.revision, method=self.method.name)
+            if manifest.stage == "base":
+                raise NotFitted(f"{setup.weights} is a base: {_fit_on(self.method, os.fspath(setup.weights))}")
             self.options = self._options_with(manifest)
             self.read_parts(folder, manifest)
             self._now_fitted(manifest, commit)
@@ -68,7 +75,10 @@ class TrainableSynthesizer(ImageSynthesizer):
     @property
     def defects(self) -> tuple[str, ...]:
         """The defect types it was fitted on."""
-        return self._fitted().defects
+        manifest = self._fitted()
+        if manifest.stage == "base":
+            raise NotFitted(f"only a base was trained so far: {_fit_on(self.method, 'BASE')}")
+        return manifest.defects
 
     @property
     def weights_revision(self) -> str | None:
@@ -79,21 +89,25 @@ class TrainableSynthesizer(ImageSynthesizer):
         self,
         shots: str | os.PathLike[str] | DataSet | TrainingSet,
         *,
+        stage: Stage = "few-shot",
         defects: Sequence[str] | None = None,
         count: int | None = None,
         out: str | os.PathLike[str] | None = None,
         resume: bool = False,
         seed: int = 0,
         crop: str = "auto",
-        preview_every: int = 0,
+        preview_every: int | None = None,
         step: Callable[[str, int, int, float], None] = lambda stage, number, steps, loss: None,
     ) -> TrainingReport:
-        """Fine-tune on a product's shots and normals.
+        """Fine-tune on a product's shots and normals, or train a base on normals alone.
 
         Parameters
         ----------
         shots:
             A folder or data set with normals, defects and masks.
+        stage:
+            ``few-shot``, or ``base`` for methods that train their own base: on the normals, no shots are needed. It
+            starts from the base that the method was loaded with, if any. A few-shot fit then starts from what it wrote.
         defects, count:
             Which defect types, and how many shots of each: by default all, and the first third.
         out:
@@ -101,7 +115,10 @@ class TrainableSynthesizer(ImageSynthesizer):
         resume:
             Go on from the newest checkpoint of the same run.
         crop:
-            ``auto``, ``off`` or a number of pixels; see :func:`ias_zoo.training.shots.choose_crop`.
+            ``auto``, ``off`` or a number of pixels; see :func:`ias_zoo.training.shots.choose_crop`. Without shots,
+            ``auto`` is ``off``.
+        preview_every:
+            Steps between pictures of what the model makes; 0 is never, None is as the method sees fit.
         step:
             Called after every step with the stage's name, the step, how many there are, and the loss.
 
@@ -109,17 +126,18 @@ class TrainableSynthesizer(ImageSynthesizer):
         ------
         DataError, OptionError, TrainingError
         """
-        data = shots if isinstance(shots, TrainingSet) else _training_set(shots, defects, count)
+        data = _training_set(shots, defects, count, stage, self.method)
         target = None if out is None else Path(out)
         folder = None if target is None else target.with_name(f".{target.name}.training")
         run = FitRun(seed=seed, crop=crop, folder=folder, resume=resume, preview_every=preview_every, step=step)
         if target is not None:
             _check_target(target, folder, resume=resume)
-            _claim(folder, {**self._identity, "seed": seed, "crop": crop, "shots": data.files, "start": self._start()})
-        self.report = self.train(data, run)
-        self._now_fitted(self._make_manifest(data, self.report), None)
+            claim = {"seed": seed, "crop": crop, "shots": data.files, "start": self._start(), "stage": stage}
+            _claim(folder, {**self._identity, **claim})
+        self.report = self.train_base(data, run) if stage == "base" else self.train(data, run)
+        self._now_fitted(self._make_manifest(data, self.report, stage), None)
         try:
-            self._sheet = self._draw_samples(data, seed)
+            self._sheet = self._draw_normals(seed) if stage == "base" else self._draw_samples(data, seed)
         except IasZooError as error:  # a picture for the card must not cost the weights
             self._sheet = None
             warnings.warn(f"the weights' card has no samples: {error}", stacklevel=2)
@@ -141,7 +159,10 @@ class TrainableSynthesizer(ImageSynthesizer):
         manifest, sheet = self._fitted(), self._sheet
 
         def write(place: Path) -> None:
-            self.write_parts(place)
+            if manifest.stage == "base":
+                self.write_base(place)
+            else:
+                self.write_parts(place)
             if self.report is not None:
                 self.report.save(place)
             if sheet is not None:
@@ -195,6 +216,16 @@ class TrainableSynthesizer(ImageSynthesizer):
                 rows.append(Row(defect, None, sample.image, sample.mask))  # normals are nobody else's business
         return encode_png(draw_sheet(rows, self.method.title))
 
+    def _draw_normals(self, seed: int) -> bytes | None:
+        """A sheet of what a base makes."""
+        import numpy as np
+
+        from ias_zoo.report.contact_sheet import Row, draw_sheet
+
+        shown = self.draw_normals(SHOWN_NORMALS, seed)
+        rows = [Row("normal", None, image, np.zeros(image.shape[:2], np.bool_)) for image in shown]
+        return encode_png(draw_sheet(rows, self.method.title)) if rows else None
+
     def _start(self) -> str:
         """The base that the fit starts from, as it was asked for."""
         if self.setup.base is not None:
@@ -205,6 +236,18 @@ class TrainableSynthesizer(ImageSynthesizer):
     def train(self, data: TrainingSet, run: FitRun) -> TrainingReport:
         """Train every stage."""
 
+    def train_base(self, data: TrainingSet, run: FitRun) -> TrainingReport:
+        """Train the base on normals: what ``stage="base"`` does."""
+        raise NotImplementedError
+
+    def write_base(self, folder: Path) -> None:
+        """Write what :meth:`train_base` trained."""
+        raise NotImplementedError
+
+    def draw_normals(self, count: int, seed: int) -> Sequence[RGB]:
+        """A few pictures by the base that was trained, for its card."""
+        return ()
+
     @abstractmethod
     def write_parts(self, folder: Path) -> None:
         """Write what was trained: adapters in peft's format, other modules as safetensors."""
@@ -214,8 +257,8 @@ class TrainableSynthesizer(ImageSynthesizer):
         """Load what :meth:`write_parts` wrote, on top of the manifest's base."""
 
     @abstractmethod
-    def base_identity(self) -> tuple[str, str | None]:
-        """Name and commit of the base in use."""
+    def base_identity(self) -> tuple[str | None, str | None]:
+        """Name and commit of the base in use; None where training started from nothing."""
 
     def _fitted(self) -> Manifest:
         if self.manifest is None:
@@ -226,7 +269,7 @@ class TrainableSynthesizer(ImageSynthesizer):
             )
         return self.manifest
 
-    def _make_manifest(self, data: TrainingSet, report: TrainingReport) -> Manifest:
+    def _make_manifest(self, data: TrainingSet, report: TrainingReport, stage: Stage) -> Manifest:
         from ias_zoo.hub import Manifest
 
         base, revision = self.base_identity()
@@ -249,6 +292,7 @@ class TrainableSynthesizer(ImageSynthesizer):
                 "peak_memory_mb": round(report.peak_memory_mb),
                 "stages": [_stage_facts(stage) for stage in report.stages],
             },
+            stage=stage,
             files={},
         )
 
@@ -277,11 +321,31 @@ def _stage_facts(stage: StageReport) -> dict[str, Any]:
     return {"name": stage.name, "steps": stage.steps, "seconds": round(stage.seconds, 1), "last_losses": losses}
 
 
+def _fit_on(method: Method, base: str) -> str:
+    name = method.name
+    return (
+        f"fit it on shots, ias_zoo.load({name!r}, base={base!r}).fit(folder); "
+        f"on the shell `ias-zoo fit {name} --base {base} --data DIR --out WEIGHTS`"
+    )
+
+
 def _training_set(
-    shots: str | os.PathLike[str] | DataSet, defects: Sequence[str] | None, count: int | None
+    shots: str | os.PathLike[str] | DataSet | TrainingSet,
+    defects: Sequence[str] | None,
+    count: int | None,
+    stage: Stage,
+    method: Method,
 ) -> TrainingSet:
+    if stage not in ("few-shot", "base"):
+        raise OptionError(f"stage={stage!r}: expected few-shot or base")
+    if stage == "base" and not method.base_stage:
+        raise OptionError(f"{method.name} trains no base of its own: leave stage out")
+    if stage == "base" and (defects is not None or count is not None):
+        raise OptionError("stage='base' trains on normals alone: leave the defects and the number of shots out")
+    if isinstance(shots, TrainingSet):
+        return shots
     data = shots if isinstance(shots, DataSet) else open_data(shots)
-    return load_shots(data, defects=defects, shots=count)
+    return load_normals(data) if stage == "base" else load_shots(data, defects=defects, shots=count)
 
 
 def _check_target(target: Path, folder: Path | None, *, resume: bool) -> None:

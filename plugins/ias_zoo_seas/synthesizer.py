@@ -37,7 +37,7 @@ from ias_zoo.training.lora import add_lora, load_lora, save_lora
 from ias_zoo.training.report import TrainingReport
 from ias_zoo.training.shots import TrainingSet, centre_square, choose_crop
 from ias_zoo.training.trainable import FitRun, TrainableSynthesizer
-from ias_zoo.training.trainer import Schedule, train
+from ias_zoo.training.trainer import PREVIEW, Schedule, train
 from ias_zoo_seas.mask_head import MaskHead
 from ias_zoo_seas.stages import SMALL_BASE, UNET_FEATURES, VAE_FEATURES, Batches, GeneratorStage, MaskStage
 
@@ -129,7 +129,7 @@ class SeaS(TrainableSynthesizer):
         head = self._new_head(base)
 
         def preview(step: int, folder: Path) -> None:
-            self._preview(base, head, data, folder / f"preview-{step:07d}.png")
+            self._preview(base, head, data, folder / PREVIEW.format(step=step))
 
         rates = self._rates(trained, small)
         generator_stage = GeneratorStage(base, batches("generator"), options, self._tokens, rates, preview)

@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from scenes import Scene
 
 from ias_zoo.imaging.procedural import fbm
 
 Array = np.ndarray[Any, Any]
 Random = np.random.Generator
+
+CLEAR = 24
+"""Levels of 255: where the largest difference is less, a defect cannot be made out."""
+
+VISIBLE, SHARE = 8, 0.25
+"""A pixel is defect if it differs by so many levels, and by this share of the largest difference."""
+
+
+class Scene(Protocol):
+    """What a defect is drawn on: square pictures.
+
+    ``image`` is S x S x 3 float32 in [0, 1]; ``region`` S x S bool, the part, None for a surface that fills the
+    picture; ``ground`` the picture without the part, for what breaks off, or None.
+    """
+
+    image: Array
+    region: Array | None
+    ground: Array | None
+
+
+def visible_mask(normal: Array, defect: Array) -> Array | None:
+    """Where a defect shows, H x W bool: by the difference of two pictures, H x W x 3 uint8. None if it hardly does."""
+    difference = np.abs(normal.astype(np.int16) - defect).max(axis=2)
+    if difference.max() < CLEAR:
+        return None
+    return np.asarray(difference >= max(VISIBLE, SHARE * difference.max()))
 
 
 def scratch(scene: Scene, rng: Random) -> Array:
@@ -60,7 +85,7 @@ def stain(scene: Scene, rng: Random) -> Array:
     cover, _ = _blob(scene, rng, rng.uniform(0.06, 0.25), ragged=0.6)
     cover = cover * (0.6 + 0.4 * fbm(size, size, rng, 0.1)) * rng.uniform(0.3, 0.8)
     tint = 1 + rng.uniform(-0.7, 0.5) + rng.normal(0, 0.15, 3)
-    return scene.image * (1 - cover[..., None]) + scene.image * np.clip(tint, 0.1, 2.0) * cover[..., None]
+    return np.asarray(scene.image * (1 - cover[..., None]) + scene.image * np.clip(tint, 0.1, 2.0) * cover[..., None])
 
 
 def dent(scene: Scene, rng: Random) -> Array:
@@ -70,7 +95,7 @@ def dent(scene: Scene, rng: Random) -> Array:
     centre, radius, angle = _place(scene, rng), rng.uniform(0.03, 0.12) * size, rng.uniform(0, 2 * np.pi)
     over, down = (x - centre[0]) / radius, (y - centre[1]) / radius
     slope = (np.cos(angle) * over + np.sin(angle) * down) * np.exp(-(over**2 + down**2))
-    return scene.image * (1 + rng.uniform(0.8, 1.8) * slope[..., None])
+    return np.asarray(scene.image * (1 + rng.uniform(0.8, 1.8) * slope[..., None]))
 
 
 def contamination(scene: Scene, rng: Random) -> Array:
@@ -95,7 +120,7 @@ def broken_edge(scene: Scene, rng: Random) -> Array:
         rows, columns = np.nonzero(scene.region & ~inner)
         pick = int(rng.integers(len(rows)))
         cover, _ = _blob(scene, rng, rng.uniform(0.03, 0.09), ragged=0.7, centre=np.array([columns[pick], rows[pick]]))
-        return scene.image * (1 - cover[..., None]) + scene.ground * cover[..., None]
+        return np.asarray(scene.image * (1 - cover[..., None]) + scene.ground * cover[..., None])
     centre = np.array([rng.uniform(0, size), rng.choice([0, size])])[:: rng.choice([-1, 1])]
     cover, _ = _blob(scene, rng, rng.uniform(0.08, 0.2), ragged=0.7, centre=centre)
     return _toward(scene.image, cover, rng.uniform(0.0, 0.15))
@@ -155,4 +180,4 @@ def _blob(scene: Scene, rng: Random, radius: float, ragged: float, centre: Array
 
 
 def _toward(image: Array, cover: Array, colour: Any) -> Array:
-    return image * (1 - cover[..., None]) + np.asarray(colour, dtype=np.float32) * cover[..., None]
+    return np.asarray(image * (1 - cover[..., None]) + np.asarray(colour, dtype=np.float32) * cover[..., None])

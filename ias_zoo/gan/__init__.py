@@ -1,0 +1,1 @@
+"""What plugins with adversarial training share: losses, penalties, augmentation, averages, layers, StyleGAN2."""
