@@ -2,8 +2,8 @@
 
 A matrix library picks its kernel, and with it the order of its sums, by the whole size of a product: torch's linear
 layers and convolutions give other last bits for an image in a batch of eight than for the same image alone. Nearly all
-other operations work on each number, or on each row, by itself. So :func:`rows_apart` hands the products to the library a
-row at a time, by the very calls that a single image makes, and leaves everything else to the batch. On a small network,
+other operations work on each number, or on each row, by itself. So :func:`rows_apart` hands the products to the library
+a row at a time, by the very calls that a single image makes, and leaves everything else to the batch. On a small network,
 where calling costs as much as computing, most of the gain of a batch remains (``benchmarks/batches.py``).
 """
 
@@ -25,10 +25,22 @@ _WEIGHTED: _Operations = frozenset({F.linear, F.conv1d, F.conv2d, F.conv_transpo
 _PAIRED: _Operations = frozenset(
     {torch.bmm, torch.Tensor.bmm, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__}
 )
-# These take another path through memory, and round otherwise, by strides that a batch of one and a batch of two may have
-# in different order. And they go in vectors of 32 numbers: a remainder goes another way, so it must be each row's own.
+# These take another path through memory, and round otherwise, by strides that a batch of one and a batch of two may
+# have in different order. And they go in vectors of 32 numbers: a remainder goes another way, so it is each row's own.
 _STRIDED: _Operations = frozenset(
-    {F.group_norm, F.layer_norm, F.silu, F.gelu, F.mish, torch.exp, torch.sin, torch.cos, torch.sigmoid, torch.tanh}
+    {
+        F.group_norm,
+        F.layer_norm,
+        F.batch_norm,
+        F.silu,
+        F.gelu,
+        F.mish,
+        torch.exp,
+        torch.sin,
+        torch.cos,
+        torch.sigmoid,
+        torch.tanh,
+    }
 )
 _VECTOR = 32
 

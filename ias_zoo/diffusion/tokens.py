@@ -42,6 +42,36 @@ class NewRows(nn.Module):
         return torch.where((ids >= count)[..., None], new, known)
 
 
+def token_embedding(text_encoder: Any) -> nn.Module:
+    """The layer of a text encoder that turns ids into vectors."""
+    model = getattr(text_encoder, "model", text_encoder)
+    found: nn.Module = getattr(model, "embed_tokens", None) or text_encoder.get_input_embeddings()
+    return found
+
+
+def encode_vectors(text_encoder: Any, ids: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """Run a text encoder on vectors in place of those of its tokens; gradients reach them.
+
+    Parameters
+    ----------
+    ids:
+        B x 77 int64; where the text ends is read off them.
+    vectors:
+        B x 77 x D, before positions are added.
+
+    Returns
+    -------
+    B x 77 x D, the last layer's states.
+    """
+    layer = token_embedding(text_encoder)
+    handle = layer.register_forward_hook(lambda module, inputs, output: vectors.to(output.dtype))
+    try:
+        encoded: torch.Tensor = text_encoder(ids)[0]
+        return encoded
+    finally:
+        handle.remove()
+
+
 def add_words(tokenizer: Any, text_encoder: Any, words: Mapping[str, str]) -> NewRows:
     """Add words to a tokenizer and a text encoder, each starting from the row of a known word.
 
