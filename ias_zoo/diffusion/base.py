@@ -314,7 +314,7 @@ def _check_architecture(folder: Path, name: str) -> dict[str, tuple[str, str]]:
         part = parts[role][0]
         if not list((folder / part).glob("*.safetensors")):
             raise WeightsError(
-                f"base {name}: {part} has no safetensors file; pickled weights are not opened. To convert them once: "
-                "download the repository, `python tools/convert_base.py DOWNLOADED NEW` (in the zoo's sources), base=NEW"
+                f"base {name}: {part} has no safetensors file; pickled weights are not opened. To convert it once: "
+                "download the repository, `python tools/convert_base.py DOWNLOADED NEW` in the zoo's sources, base=NEW"
             )
     return parts

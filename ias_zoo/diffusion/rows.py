@@ -3,8 +3,8 @@
 A matrix library picks its kernel, and with it the order of its sums, by the whole size of a product: torch's linear
 layers and convolutions give other last bits for an image in a batch of eight than for the same image alone. Nearly all
 other operations work on each number, or on each row, by itself. So :func:`rows_apart` hands the products to the library
-a row at a time, by the very calls that a single image makes, and leaves everything else to the batch. On a small network,
-where calling costs as much as computing, most of the gain of a batch remains (``benchmarks/batches.py``).
+a row at a time, by the very calls that a single image makes, and leaves everything else to the batch. On a small
+network, where calling costs as much as computing, most of a batch's gain remains (``benchmarks/batches.py``).
 """
 
 from __future__ import annotations

@@ -193,9 +193,10 @@ def choose_window(shape: tuple[int, ...], crop: int | None, mask: Mask | None, r
         ranges = [_extent(mask.any(axis=axis)) for axis in (1, 0)]
         needed = max(last - first for first, last in ranges)
         if needed > largest:
+            spans = " x ".join(str(last - first) for first, last in ranges)
             raise RequestError(
-                f"request.mask spans {ranges[0][1] - ranges[0][0]} x {ranges[1][1] - ranges[1][0]} pixels, and the model "
-                f"sees squares: at most {largest} of this {height} x {width} picture; give several smaller masks"
+                f"request.mask spans {spans} pixels, and the model sees squares: at most {largest} of this "
+                f"{height} x {width} picture; give several smaller masks"
             )
         side = max(side, needed)
     corner = []
@@ -232,7 +233,7 @@ def see(image: RGB, window: Window, resolution: int) -> RGB:
 
 
 def see_mask(mask: Mask, window: Window, resolution: int) -> Mask:
-    """A window of a mask at the model's size: what is at least half covered, or where nothing is, the fullest pixels."""
+    """A window of a mask at the model's size: what is at least half covered; where nothing is, the fullest pixels."""
     soft = _soft(mask[window.box], resolution)
     found = soft >= min(0.5, float(soft.max()))
     return np.asarray(found & (soft > 0), dtype=np.bool_)

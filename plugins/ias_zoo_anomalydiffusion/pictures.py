@@ -77,8 +77,8 @@ def augment(
 ) -> tuple[list[RGB], list[Mask]]:
     """Mirror and turn each picture with its mask, then cut one random square out of all.
 
-    Mirrored top to bottom and left to right with probability 1/2 each, turned by 0 to 20 whole degrees. The square holds
-    the masks of the whole batch, as the published code has it; that it is a square is ours, so that nothing is stretched.
+    Mirrored top to bottom and left to right with probability 1/2 each, turned by 0 to 20 whole degrees. The square
+    holds the masks of the whole batch, as in the published code; that it is a square is ours: nothing is stretched.
     """
     turned = [_turned(image, mask, fill, rng) for image, mask in zip(images, masks, strict=True)]
     together = np.any([mask for _, mask in turned], axis=0)

@@ -93,8 +93,8 @@ def paint(
 ) -> torch.Tensor:
     """Paint defects into normals by blended sampling.
 
-    Before each step, z_t becomes m z_t + (1 - m) q(y, t) with y the normal's latents: outside the mask the picture is the
-    normal's at every noise level, and the denoiser fits the defect to it. No guidance, no last blend.
+    Before each step, z_t becomes m z_t + (1 - m) q(y, t) with y the normal's latents: outside the mask the picture is
+    the normal's at every noise level, and the denoiser fits the defect to it. No guidance, no last blend.
 
     Parameters
     ----------

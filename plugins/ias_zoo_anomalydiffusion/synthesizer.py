@@ -3,13 +3,14 @@
 Hu, Zhang, Yi, Du, Chen, Liu, Wang, Wang: *AnomalyDiffusion: Few-Shot Anomaly Image Generation with Diffusion Model*,
 AAAI 2024, arXiv 2312.05767; published code: github.com/sjtuplayer/anomalydiffusion (MIT).
 
-The denoiser stays as it is. Each defect type gets a few vectors that tell its looks; an encoder shared by all types turns
-a mask into vectors that tell its place; both stand in a prompt for one word and are trained under a loss that counts the
-mask's cells alone. Other vectors, trained on the masks as pictures, make new masks. A sample is painted into a normal:
-at every step all but the mask is the noisy normal.
+The denoiser stays as it is. Each defect type gets a few vectors that tell its looks; an encoder shared by all types
+turns a mask into vectors that tell its place; both stand in a prompt for one word and are trained under a loss that
+counts the mask's cells alone. Other vectors, trained on the masks as pictures, make new masks. A sample is painted into
+a normal: at every step all but the mask is the noisy normal.
 
 ``words.py`` holds the embedding, ``encoder.py`` the spatial encoder, ``attention.py`` the re-weighting, ``pictures.py``
-and ``stages.py`` the trainings, ``sampling.py`` the samplers, this file the weights and what a request becomes.
+and ``stages.py`` the trainings, ``sampling.py`` the samplers, ``composing.py`` what goes back into a normal, this file
+the weights and what a request becomes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -36,6 +37,7 @@ from ias_zoo.training.report import TrainingReport
 from ias_zoo.training.shots import TrainingSet, Window, choose_crop, choose_window, see, see_mask
 from ias_zoo.training.trainable import FitRun, TrainableSynthesizer
 from ias_zoo.training.trainer import Schedule, train
+from ias_zoo_anomalydiffusion.composing import grown, mixed, put_back, spread_out
 from ias_zoo_anomalydiffusion.encoder import SIZES, SpatialEncoder
 from ias_zoo_anomalydiffusion.pictures import Pictures, signed, to_cells
 from ias_zoo_anomalydiffusion.sampling import along_border, draw_masks, paint
@@ -283,14 +285,16 @@ class AnomalyDiffusion(TrainableSynthesizer):
             told = {"prompt": prompts[number], "mask_tries": tries[number], "window": vars(task.window)}
             image = np.ascontiguousarray(images[number])
             whole = task.given is not None if self.options.output is None else self.options.output == "normal"
-            near = _near(cells[number, 0].cpu().numpy() > 0, masks[number], base.cell)
+            near = grown(cells[number, 0].cpu().numpy() > 0, masks[number], base.cell)
             if whole:
-                image = _put_back(task.normal, image, near, task.window)
-                mask = task.given if task.given is not None else _spread(masks[number], task)
+                image = put_back(task.normal, image, near, task.window)
+                mask = (
+                    task.given if task.given is not None else spread_out(masks[number], task.window, task.normal.shape)
+                )
             else:
                 mask = masks[number]
                 if self.options.compose == "soft":
-                    image = _mixed(pictures[number], image, near)
+                    image = mixed(pictures[number], image, near)
             drawn.append(Drawn(image=image, mask=np.array(mask), drawn=told, defect=task.defect))
         return drawn
 
@@ -390,39 +394,6 @@ def _plan(model: Model, request: Request, rng: np.random.Generator) -> _Task:
     assert request.normal is not None  # noqa: S101 - the method needs normals
     window = choose_window(request.normal.shape, model.crop, request.mask, rng)
     return _Task(defect, request.normal, window, request.mask, generator(int(rng.integers(2**63))), rng)
-
-
-def _near(cells: Mask, mask: Mask, cell: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """How much of a sample's pixels to take, S x S in 0..1: all in the cells painted and on the mask, none far from them."""
-    painted = np.kron(cells, np.ones((cell, cell), dtype=np.bool_)) | mask
-    reach = cell // 2
-    grown = cv2.dilate(painted.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    soft = cv2.blur(grown.astype(np.float32), (2 * reach + 1, 2 * reach + 1))
-    return np.asarray(np.where(mask, 1.0, soft), dtype=np.float32)
-
-
-def _mixed(normal: RGB, image: RGB, share: np.ndarray[Any, np.dtype[np.float32]]) -> RGB:
-    """The share of the image, the rest of the normal."""
-    alpha = share[:, :, None]
-    mixed = normal * (1 - alpha) + image * alpha
-    return np.asarray(np.clip(np.rint(mixed), 0, 255), dtype=np.uint8)
-
-
-def _put_back(normal: RGB, image: RGB, near: np.ndarray[Any, np.dtype[np.float32]], window: Window) -> RGB:
-    """A sample in its window of the normal, at the normal's size."""
-    whole = np.array(normal)
-    share = cv2.resize(near, (window.side, window.side), interpolation=cv2.INTER_LINEAR)
-    large = resize_image(image, window.side, window.side)
-    whole[window.box] = _mixed(normal[window.box], large, np.asarray(share, dtype=np.float32))
-    return whole
-
-
-def _spread(mask: Mask, task: _Task) -> Mask:
-    """A mask of the model's size in the normal's frame."""
-    whole = np.zeros(task.normal.shape[:2], dtype=np.bool_)
-    side = (task.window.side, task.window.side)
-    whole[task.window.box] = cv2.resize(mask.astype(np.uint8), side, interpolation=cv2.INTER_NEAREST) > 0
-    return whole
 
 
 def _as_picture(mask: Mask, side: int) -> RGB:
