@@ -18,6 +18,7 @@ from ias_zoo.errors import OptionError, RequestError
 from ias_zoo.synthesizer import Request
 from ias_zoo.testing.subject import disc, picture, toy_set
 from ias_zoo.training.checkpoint import latest_checkpoint
+from ias_zoo.training.lora import without_lora
 from ias_zoo.training.shots import TrainingSet, Window, load_shots
 from ias_zoo_anomalydiffusion.attention import Reweighting, code_weights, dilate, paper_weights, radius
 from ias_zoo_anomalydiffusion.encoder import PAPER, SMALL, EqualLinear, SpatialEncoder
@@ -249,7 +250,7 @@ def test_denoiser_at_the_published_size_has_sixteen_cross_attentions() -> None:
         unet = UNet2DConditionModel(
             sample_size=32, down_block_types=blocks, up_block_types=ups, cross_attention_dim=1280, attention_head_dim=8
         )
-    layers = Reweighting(unet, "code", [])._layers
+    layers = Reweighting(unet, "code")._layers
     assert len(layers) == 16
     assert all(layer.heads == 8 for layer in layers)
     assert 3.48e9 < 4 * sum(p.numel() for p in unet.parameters()) < 3.50e9  # the file: 3.49 GB
@@ -390,8 +391,8 @@ def test_paper_weight_map() -> None:
 def run_with(base: Base, mode: Any, weights: torch.Tensor | None) -> torch.Tensor:
     latents = torch.randn(2, 4, 8, 8, generator=generator(0))
     text, spans = embed(base, [f"a {PLACE}", f"a photo of a {PLACE}"], [torch.randn(8, 32, generator=generator(1))] * 2)
-    with torch.no_grad(), undisturbed(base.device), Reweighting(base.unet, mode, spans) as reweighting:
-        reweighting.weights = weights
+    with torch.no_grad(), undisturbed(base.device), Reweighting(base.unet, mode) as reweighting:
+        reweighting.spans, reweighting.weights = spans, weights
         told: torch.Tensor = base.unet(latents, 500, encoder_hidden_states=text).sample
     return told
 
@@ -414,8 +415,8 @@ def test_weights_of_one_change_nothing(base: Base, mode: str) -> None:
 def test_only_the_anomalys_columns_are_weighed(base: Base) -> None:
     weights = torch.rand(1, 8, 8, generator=generator(0)) + 1
     for mode, others in (("code", [0]), ("paper", [])):
-        reweighting = Reweighting(base.unet, mode, [(5, 13)])  # type: ignore[arg-type]
-        reweighting.weights = weights
+        reweighting = Reweighting(base.unet, mode)  # type: ignore[arg-type]
+        reweighting.spans, reweighting.weights = [(5, 13)], weights
         factors = reweighting.columns(64, 77)[0]
         touched = sorted({int(column) for column in (factors != 1).nonzero()[:, 1]})
         assert touched == [*others, *range(5, 13)], mode
@@ -512,7 +513,7 @@ def test_lora_starts_as_nothing_and_keeps_off_the_masks(random_base: Path, toys:
     with torch.no_grad():
         changed = base.unet(latents, 5, encoder_hidden_states=text).sample
         untouched = plain.unet(latents, 5, encoder_hidden_states=text).sample
-        with made._without_adapters(base):
+        with without_lora(base.unet):
             assert torch.allclose(base.unet(latents, 5, encoder_hidden_states=text).sample, untouched, atol=1e-6)
         assert torch.equal(base.unet(latents, 5, encoder_hidden_states=text).sample, changed)
     assert not torch.allclose(changed, untouched, atol=1e-4)
@@ -549,7 +550,9 @@ def test_batches_equal_singles(random_base: Path, toys: TrainingSet, reweight: s
     made.fit(toys)
     asked = requests(5)
     asked[2] = Request(seed=2, normal=picture((90, 70), 2), mask=disc((90, 70)), defect="scratch")
+    torch.set_num_threads(2)  # the batch is shared out
     together = made.synthesize(asked)
+    torch.set_num_threads(1)
     alone = [made.synthesize([request])[0] for request in asked]
     pairs = [made.synthesize(asked[first : first + 2]) for first in (0, 2, 4)]
     for one, other, third in zip(together, alone, [sample for pair in pairs for sample in pair], strict=True):
