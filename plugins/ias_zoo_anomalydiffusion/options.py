@@ -40,6 +40,9 @@ class AnomalyDiffusionOptions:
     )
     lora_lr: Annotated[float, Gt(0)] | None = option(None, "adapters' rate; null: 1e-4, at 128 pixels 1e-3")
     mask_weight_decay: Annotated[float, Ge(0)] = option(0.01, "weight decay of the mask tokens (AdamW)")
+    loss_over: Literal["all", "mask"] | None = option(
+        None, "masked loss is a mean over all latents (published) or each shot's mask (ours); null: all, at 128 mask"
+    )
     augment: Annotated[float, Interval(ge=0, le=1)] = option(
         0.5, "how often a batch is mirrored, turned by up to 20 degrees and cropped"
     )
@@ -51,6 +54,7 @@ class AnomalyDiffusionOptions:
     reweight: Literal["off", "code", "paper"] = option(
         "off", "adaptive attention re-weighting, by the published code's form or the paper's"
     )
+    guidance: Annotated[float, Ge(1)] = option(1.0, "classifier-free guidance of the images; published: 1, none")
     sampling_steps: Annotated[int, Ge(2)] | None = option(None, "DDIM steps an image; null: 200, at 128 pixels 50")
     eta: Annotated[float, Interval(ge=0, le=1)] = option(1.0, "noise of the DDIM steps")
     mask_sampling_steps: Annotated[int, Ge(2)] | None = option(None, "DDIM steps a mask; null: 100, at 128 pixels 25")

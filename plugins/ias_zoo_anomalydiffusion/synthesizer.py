@@ -117,6 +117,7 @@ class AnomalyDiffusion(TrainableSynthesizer):
             model.encoder,
             rates,
             cells_of(options, base),
+            options.loss_over or ("mask" if base.small else "all"),
             preview,
         )
         masks = MaskStage(base, data, pictures("masks", options.mask_augment), model.mask_tokens, options, preview)
