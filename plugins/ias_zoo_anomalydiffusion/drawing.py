@@ -176,6 +176,8 @@ def _new_masks(model: Model, options: AnomalyDiffusionOptions, tasks: Sequence[_
     prompts = [template(task.rng) for task in tasks]
     empty = _empty(base)
 
+    threshold = (0.0 if base.small else 0.8) if options.mask_threshold is None else options.mask_threshold
+
     def work(part: slice) -> list[Mask]:
         text, _ = embed(base, prompts[part], [model.mask_tokens.of(task.defect) for task in tasks[part]])
         return draw_masks(
@@ -186,7 +188,7 @@ def _new_masks(model: Model, options: AnomalyDiffusionOptions, tasks: Sequence[_
             steps=options.mask_sampling_steps or (25 if base.small else 100),
             eta=options.eta,
             guidance=options.mask_guidance,
-            threshold=options.mask_threshold,
+            threshold=threshold,
         )
 
     return share_out(work, len(tasks), threads, base.device)

@@ -28,10 +28,10 @@ class AnomalyDiffusionOptions:
         None, "spatial encoder: 356 M parameters (published) or 0.3 M (ours); null: paper, at 128 pixels small"
     )
     steps: Annotated[int, Ge(1)] | None = option(
-        None, "steps for tokens and encoder in all; null: 300000, at 128 pixels 300 a defect type"
+        None, "steps for tokens and encoder in all; null: 300000, at 128 pixels 150 a defect type"
     )
     mask_steps: Annotated[int, Ge(1)] | None = option(
-        None, "steps for the mask tokens a defect type; null: 30000, at 128 pixels 200"
+        None, "steps for the mask tokens a defect type; null: 30000, at 128 pixels 100"
     )
     batch: Annotated[int, Ge(1)] = option(4, "shots a step")
     lr: Annotated[float, Gt(0)] = option(2e-2, "tokens' rate: 5e-3 scaled by the batch of 4, as published")
@@ -59,8 +59,8 @@ class AnomalyDiffusionOptions:
     eta: Annotated[float, Interval(ge=0, le=1)] = option(1.0, "noise of the DDIM steps")
     mask_sampling_steps: Annotated[int, Ge(2)] | None = option(None, "DDIM steps a mask; null: 100, at 128 pixels 25")
     mask_guidance: Annotated[float, Ge(1)] = option(5.0, "classifier-free guidance of the masks")
-    mask_threshold: Annotated[float, Interval(gt=-1, lt=1)] = option(
-        0.8, "a mask picture's pixels above this, of -1 to 1, are mask"
+    mask_threshold: Annotated[float, Interval(gt=-1, lt=1)] | None = option(
+        None, "a mask picture's pixels above this, of -1 to 1, are mask; null: 0.8, at 128 pixels 0"
     )
     mask_border: Literal["reject", "keep"] | None = option(
         None, "masks that run along the border: drawn again (published) or kept; null: keep where shots were cropped"
