@@ -20,6 +20,14 @@ _SPEC.loader.exec_module(tools)
 hub, repo, client = tools.hub, tools.repo, tools.client
 
 METHODS: dict[str, dict[str, Any]] = {
+    "anomalydiffusion": {
+        "steps": 1,
+        "mask_steps": 1,
+        "sampling_steps": 3,
+        "mask_sampling_steps": 2,
+        "mask_threshold": -0.9,
+        "mask_border": "keep",
+    },
     "seas": {"steps": 1, "mask_steps": 1, "sampling_steps": 3, "rank": 2, "mask_channels": [16, 16]},
     "dfmgan": {"kimg": 0.008, "batch": 4},
     "defect_gan": {"steps": 2, "batch": 2, "mask_threshold": 0.1},

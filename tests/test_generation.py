@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -257,8 +257,11 @@ class Scripted:
         self.options = None
         self.script, self.calls = script, 0
         self.seeds: list[int] = []
+        self.sizes: list[int] = []
+        self.batch_size = 1
 
     def synthesize(self, requests: list[Request]) -> list[Sample]:
+        self.sizes.append(len(requests))
         return [self._one(request) for request in requests]
 
     def _one(self, request: Request) -> Sample:
@@ -310,9 +313,42 @@ def test_gate_gives_up_in_words(mvtec: Path) -> None:
 def test_a_failing_request_costs_itself_only(mvtec: Path) -> None:
     # The batch of three fails at its second request; then each is tried alone, and the second fails again.
     scripted = Scripted(["good", "error", "good", "error", "good"])
-    outcomes = list(produce(scripted, RequestMaker(scripted.method, Normals(mvtec), seed=5), range(3), batch=3))
+    scripted.batch_size = 3
+    outcomes = list(produce(scripted, RequestMaker(scripted.method, Normals(mvtec), seed=5), range(3)))
     assert [outcome.sample is not None for outcome in outcomes] == [True, False, True]
     assert outcomes[1].error == "RequestError: no"
+
+
+def test_batches_stay_full_while_samples_are_drawn_again(mvtec: Path) -> None:
+    scripted = Scripted(["good", "empty", "good", "empty", "good"])  # 0, 1 refused, 2; then 1 again in vain, 3, 4
+    scripted.batch_size = 3
+    outcomes = list(produce(scripted, RequestMaker(scripted.method, Normals(mvtec), seed=5), range(6)))
+    assert scripted.sizes == [3, 3, 2]
+    assert [outcome.index for outcome in outcomes] == list(range(6))
+    assert [len(outcome.refusals) for outcome in outcomes] == [0, 2, 0, 0, 0, 0]
+    tries = [(0, 0), (1, 0), (2, 0), (1, 1), (3, 0), (4, 0), (1, 2), (5, 0)]
+    assert scripted.seeds == [seed_for(5, index, attempt) for index, attempt in tries]
+
+
+def test_synthesize_hands_over_as_many_as_the_method_takes(mvtec: Path) -> None:
+    from ias_zoo_handcrafted.cutpaste import CutPaste
+
+    class Many(CutPaste):
+        batch_size = 4
+        sizes: ClassVar[list[int]] = []
+
+        def draw_many(self, requests: Any, rngs: Any) -> list[Drawn]:
+            self.sizes.append(len(requests))
+            return super().draw_many(requests, rngs)
+
+    plain = ias_zoo.load("cutpaste")
+    many = Many(plain.setup)
+    one, other = plain.generate(10, mvtec, seed=3), many.generate(10, mvtec, seed=3)
+    assert sum(many.sizes) >= 10
+    assert many.sizes[0] == 4
+    for first, second in zip(one, other, strict=True):
+        assert np.array_equal(first.image, second.image)
+        assert first.recipe == second.recipe
 
 
 def test_wrong_arguments(mvtec: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Open a text-to-image latent-diffusion model in parts.
 
-Any model of the Stable Diffusion 1.x/2.x architecture in diffusers' format: a folder, a Hub repository, or ``tiny``,
-the one that comes with the zoo. safetensors only; nothing is unpickled.
+Any model of the Stable Diffusion 1.x/2.x architecture in diffusers' format, or of the older LDM text-to-image one with
+its BERT-like text encoder (CompVis/ldm-text2im-large-256): a folder, a Hub repository, or ``tiny``, the one that comes
+with the zoo. safetensors only; nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -27,12 +28,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Base", "gaussian", "generator", "open_base", "pick_device", "undisturbed"]
 
-_PARTS = {
-    "vae": "AutoencoderKL",
-    "unet": "UNet2DConditionModel",
-    "text_encoder": "CLIPTextModel",
-    "tokenizer": "CLIPTokenizer",
+# The part of each role, by the name of its folder, and its class.
+_STABLE_DIFFUSION = {
+    "vae": ("vae", "AutoencoderKL"),
+    "unet": ("unet", "UNet2DConditionModel"),
+    "text_encoder": ("text_encoder", "CLIPTextModel"),
+    "tokenizer": ("tokenizer", "CLIPTokenizer"),
 }
+_LDM = {
+    "vae": ("vqvae", "AutoencoderKL"),
+    "unet": ("unet", "UNet2DConditionModel"),
+    "text_encoder": ("bert", "LDMBertModel"),
+    "tokenizer": ("tokenizer", "BertTokenizer"),
+}
+SMALL = 128
+"""Pixels. On bases of this size and below methods may have other defaults: fewer steps, smaller networks."""
+
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -67,6 +78,16 @@ class Base:
     def resolution(self) -> int:
         """The side of the square pictures the model was made for, in pixels."""
         return int(self.unet.config.sample_size) * self.cell
+
+    @property
+    def small(self) -> bool:
+        """Whether it is a base to try things on, such as ``tiny``."""
+        return self.resolution <= SMALL
+
+    @property
+    def text_length(self) -> int:
+        """How many tokens the text encoder takes (77)."""
+        return int(min(self.text_encoder.config.max_position_embeddings, self.tokenizer.model_max_length))
 
     def encode(self, pixels: torch.Tensor, generators: list[torch.Generator] | None) -> torch.Tensor:
         """Draw scaled latents from the autoencoder's posterior, one generator an image; without generators, its mean.
@@ -128,8 +149,11 @@ class Base:
 
     def token_ids(self, prompts: list[str]) -> torch.Tensor:
         """Prompts padded to the model's length, B x 77 int64. Longer ones are an error, not cut."""
-        length = self.tokenizer.model_max_length
-        ids = self.tokenizer(prompts, padding="max_length", max_length=length, truncation=False, return_tensors=None)
+        length = self.text_length
+        with _TOKENIZING:
+            ids = self.tokenizer(
+                prompts, padding="max_length", max_length=length, truncation=False, return_tensors=None
+            )
         for prompt, row in zip(prompts, ids["input_ids"], strict=True):
             if len(row) > length:
                 raise OptionError(f"the prompt {prompt!r} has {len(row)} tokens; the text encoder takes {length}")
@@ -175,15 +199,18 @@ def open_base(
         raise OptionError(f"dtype={dtype!r}: expected one of {', '.join(_DTYPES)}")
     kind = _DTYPES[dtype] if dtype else (torch.float16 if place.type == "cuda" else torch.float32)
     folder, name, revision = fetch_base(base, default)
-    _check_architecture(folder, name)
+    parts = _check_architecture(folder, name)
+    text_class, tokenizer_class = _text_classes(parts)
     with torch.random.fork_rng(devices=[]), _quiet():  # nobody's random state, no progress bars
         opened = Base(
             name=name,
             revision=revision,
-            vae=AutoencoderKL.from_pretrained(folder / "vae", use_safetensors=True, torch_dtype=kind),
+            vae=AutoencoderKL.from_pretrained(folder / parts["vae"][0], use_safetensors=True, torch_dtype=kind),
             unet=UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, torch_dtype=kind),
-            text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", use_safetensors=True, dtype=kind),
-            tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+            text_encoder=text_class.from_pretrained(
+                folder / parts["text_encoder"][0], use_safetensors=True, dtype=kind
+            ),
+            tokenizer=tokenizer_class.from_pretrained(folder / "tokenizer"),
             scheduler=DDPMScheduler.from_pretrained(folder / "scheduler"),
             device=place,
             dtype=kind,
@@ -197,6 +224,9 @@ def open_base(
     if attention_slicing:
         opened.unet.set_attention_slice("auto")
     return opened
+
+
+_TOKENIZING = threading.Lock()  # a tokenizer is not for two threads at once
 
 
 @contextlib.contextmanager
@@ -213,19 +243,35 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _check_architecture(folder: Path, name: str) -> None:
+def _text_classes(parts: dict[str, tuple[str, str]]) -> tuple[Any, Any]:
+    if parts is _STABLE_DIFFUSION:
+        return CLIPTextModel, CLIPTokenizer
+    from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel
+    from transformers import BertTokenizer
+
+    return LDMBertModel, BertTokenizer
+
+
+def _check_architecture(folder: Path, name: str) -> dict[str, tuple[str, str]]:
+    """Refuse what cannot be opened; the parts' folders and classes, by role."""
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WeightsError(
-            f"base {name}: no model_index.json; expected a Stable Diffusion model in diffusers' format"
+            f"base {name}: no model_index.json; expected a Stable Diffusion or LDM model in diffusers' format"
         ) from None
     except ValueError as error:
         raise WeightsError(f"base {name}: model_index.json is not JSON ({error})") from error
-    for part, wanted in _PARTS.items():
+    parts, kind = (_LDM, "LDM text-to-image") if "bert" in index else (_STABLE_DIFFUSION, "Stable Diffusion 1.x or 2.x")
+    for part, wanted in parts.values():
         found = (index.get(part) or [None, None])[1]
         if found is None or found.removesuffix("Fast") != wanted:
-            raise WeightsError(f"base {name}: its {part} is {found}; expected {wanted} (Stable Diffusion 1.x or 2.x)")
-    for part in ("vae", "unet", "text_encoder"):
+            raise WeightsError(f"base {name}: its {part} is {found}; expected {wanted} ({kind})")
+    for role in ("vae", "unet", "text_encoder"):
+        part = parts[role][0]
         if not list((folder / part).glob("*.safetensors")):
-            raise WeightsError(f"base {name}: {part} has no safetensors file; pickled weights are not opened")
+            raise WeightsError(
+                f"base {name}: {part} has no safetensors file; pickled weights are not opened. To convert it once: "
+                "download the repository, `python tools/convert_base.py DOWNLOADED NEW` in the zoo's sources, base=NEW"
+            )
+    return parts

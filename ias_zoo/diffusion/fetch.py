@@ -22,6 +22,10 @@ _FILES = [
     "unet/diffusion_pytorch_model.safetensors",
     "text_encoder/config.json",
     "text_encoder/model.safetensors",
+    "vqvae/config.json",  # the older LDM layout
+    "vqvae/diffusion_pytorch_model.safetensors",
+    "bert/config.json",
+    "bert/model.safetensors",
     "tokenizer/*",
     "scheduler/*",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
 from ias_zoo.diffusion.base import Base
 
@@ -23,6 +23,24 @@ def dpm_solver(base: Base, steps: int) -> DPMSolverMultistepScheduler:
         solver_type="midpoint",
         timestep_spacing="linspace",
         final_sigmas_type="zero",
+    )
+    solver.set_timesteps(steps, device=base.device)
+    return solver
+
+
+def ddim(base: Base, steps: int) -> DDIMScheduler:
+    """DDIM as the latent-diffusion code runs it: timesteps from 1 upwards, the last step ends at the first noise level.
+
+    200 steps of 1000 are 996, 991, ..., 1.
+    """
+    solver = DDIMScheduler.from_config(
+        base.scheduler.config,
+        clip_sample=False,
+        thresholding=False,
+        rescale_betas_zero_snr=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        timestep_spacing="leading",
     )
     solver.set_timesteps(steps, device=base.device)
     return solver

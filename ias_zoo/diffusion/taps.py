@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -71,17 +71,41 @@ class _Keeping:
         attention_mask: torch.Tensor | None = None,
         **_: Any,
     ) -> torch.Tensor:
-        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        query, key, value = (
-            tensor.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-            for tensor in (attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context))
-        )
-        scores = query.float() @ key.float().transpose(-1, -2) * attn.scale
-        probabilities = scores.softmax(dim=-1)
-        self.tap.keep(self.number, probabilities)
-        mixed = (probabilities.to(value.dtype) @ value).transpose(1, 2).flatten(-2)
-        output: torch.Tensor = attn.to_out[1](attn.to_out[0](mixed))
-        return output
+        def keep(probabilities: torch.Tensor) -> torch.Tensor:
+            self.tap.keep(self.number, probabilities)
+            return probabilities
+
+        return attend(attn, hidden_states, encoder_hidden_states, probabilities=keep)
+
+
+def attend(
+    attn: Any,
+    hidden_states: torch.Tensor,
+    context: torch.Tensor | None = None,
+    *,
+    scores: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    probabilities: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """What an attention layer of diffusers computes, in the open: what comes in between can be looked at or changed.
+
+    Parameters
+    ----------
+    hidden_states, context:
+        B x pixels x C and B x keys x D; without a context it is self-attention.
+    scores, probabilities:
+        Called with Q K^T / sqrt(d) and with its softmax, B x heads x pixels x keys float32; what they give goes on.
+    """
+    context = hidden_states if context is None else context
+    query, key, value = (
+        tensor.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+        for tensor in (attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context))
+    )
+    found = query.float() @ key.float().transpose(-1, -2) * attn.scale
+    found = (found if scores is None else scores(found)).softmax(dim=-1)
+    found = found if probabilities is None else probabilities(found)
+    mixed = (found.to(value.dtype) @ value).transpose(1, 2).flatten(-2)
+    output: torch.Tensor = attn.to_out[1](attn.to_out[0](mixed))
+    return output
 
 
 class FeatureTap:

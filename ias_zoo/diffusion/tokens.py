@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,40 @@ class NewRows(nn.Module):
         known = self.old(ids.clamp(max=count - 1))
         new = self.rows[(ids - count).clamp(min=0)].to(known.dtype)
         return torch.where((ids >= count)[..., None], new, known)
+
+
+def token_embedding(text_encoder: Any) -> nn.Module:
+    """The layer of a text encoder that turns ids into vectors."""
+    model = getattr(text_encoder, "model", text_encoder)
+    found: nn.Module = getattr(model, "embed_tokens", None) or text_encoder.get_input_embeddings()
+    return found
+
+
+def encode_vectors(text_encoder: Any, ids: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """Run a text encoder on vectors in place of those of its tokens; gradients reach them.
+
+    Parameters
+    ----------
+    ids:
+        B x 77 int64; where the text ends is read off them.
+    vectors:
+        B x 77 x D, before positions are added.
+
+    Returns
+    -------
+    B x 77 x D, the last layer's states.
+    """
+    owner = threading.get_ident()  # the encoder may be at work in other threads, on vectors of their own
+
+    def replace(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor | None:
+        return vectors.to(output.dtype) if threading.get_ident() == owner else None
+
+    handle = token_embedding(text_encoder).register_forward_hook(replace)
+    try:
+        encoded: torch.Tensor = text_encoder(ids)[0]
+        return encoded
+    finally:
+        handle.remove()
 
 
 def add_words(tokenizer: Any, text_encoder: Any, words: Mapping[str, str]) -> NewRows:

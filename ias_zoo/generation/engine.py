@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -31,49 +32,74 @@ class Outcome:
     error: str = ""
 
 
-def produce(synthesizer: Any, maker: RequestMaker, indices: Iterable[int], *, batch: int = 1) -> Iterator[Outcome]:
-    """Make the samples of a run's ``indices``, in order.
+@dataclass(frozen=True)
+class _Wanted:
+    """A sample that is still to be made. As many tries as there are refusals have been made in vain."""
 
-    A sample the gate refuses is drawn again with the next seed of its request. A request that fails costs itself only.
+    index: int
+    refusals: tuple[str, ...] = ()
+
+
+def produce(synthesizer: Any, maker: RequestMaker, indices: Iterable[int]) -> Iterator[Outcome]:
+    """Make the samples of a run's ``indices``, in order, as many at once as the method takes (its ``batch_size``).
+
+    A sample the gate refuses is drawn again with the next seed of its request, beside the next samples of the run, so
+    that batches stay full. A request that fails costs itself only.
     """
+    batch = getattr(synthesizer, "batch_size", 1)
     remaining = iter(indices)
-    while chunk := list(itertools.islice(remaining, batch)):
-        yield from _produce_batch(synthesizer, maker, chunk)
-
-
-def _produce_batch(synthesizer: Any, maker: RequestMaker, chunk: list[int]) -> list[Outcome]:
+    waiting: deque[_Wanted] = deque()
+    order: deque[int] = deque()
     done: dict[int, Outcome] = {}
-    refusals: dict[int, tuple[str, ...]] = dict.fromkeys(chunk, ())
-    for attempt in range(TRIES):
-        waiting = [index for index in chunk if index not in done]
-        requests, normals = {}, {}
-        for index in waiting:
-            try:
-                requests[index], normals[index] = maker.make(index, attempt)
-            except IasZooError as error:
-                done[index] = Outcome(index, None, None, refusals[index], _words(error))
-        samples = _synthesize(synthesizer, requests)
-        for index, made in samples.items():
-            normal = normals[index]
-            if isinstance(made, IasZooError):
-                done[index] = Outcome(index, None, normal, refusals[index], _words(made))
-                continue
-            sample = _as_the_camera_sees(made, normal)
-            reason = refuse(sample, normal.image if normal else None)
-            if reason:
-                refusals[index] += (reason,)
+    while True:
+        for index in itertools.islice(remaining, max(0, batch - len(waiting))):
+            waiting.append(_Wanted(index))
+            order.append(index)
+        if not waiting:
+            return
+        chunk = [waiting.popleft() for _ in range(min(batch, len(waiting)))]
+        again = []
+        for result in _try(synthesizer, maker, chunk):
+            if isinstance(result, Outcome):
+                done[result.index] = result
             else:
-                sample.recipe["run"] = {"seed": maker.seed, "index": index, "attempt": attempt}
-                if normal is not None:
-                    sample.recipe["run"] |= {"normal_pixels": normal.digest, "grey": normal.grey}
-                done[index] = Outcome(index, sample, normal, refusals[index])
-        if len(done) == len(chunk):
-            break
-    for index in chunk:
-        if index not in done:
-            reasons = " and ".join(sorted(set(refusals[index])))
-            done[index] = Outcome(index, None, None, refusals[index], f"refused {TRIES} times: {reasons}")
-    return [done[index] for index in chunk]
+                again.append(result)
+        waiting.extendleft(reversed(again))
+        while order and order[0] in done:
+            yield done.pop(order.popleft())
+
+
+def _try(synthesizer: Any, maker: RequestMaker, chunk: list[_Wanted]) -> Iterator[Outcome | _Wanted]:
+    """Try each once: what became of it, or what is still wanted."""
+    requests: dict[int, Any] = {}
+    normals: dict[int, Normal | None] = {}
+    for wanted in chunk:
+        try:
+            requests[wanted.index], normals[wanted.index] = maker.make(wanted.index, len(wanted.refusals))
+        except IasZooError as error:
+            yield Outcome(wanted.index, None, None, wanted.refusals, _words(error))
+    samples = _synthesize(synthesizer, requests)
+    for wanted in chunk:
+        index, refusals = wanted.index, wanted.refusals
+        if index not in samples:
+            continue
+        made, normal = samples[index], normals[index]
+        if isinstance(made, IasZooError):
+            yield Outcome(index, None, normal, refusals, _words(made))
+            continue
+        sample = _as_the_camera_sees(made, normal)
+        reason = refuse(sample, normal.image if normal else None)
+        if reason is None:
+            sample.recipe["run"] = {"seed": maker.seed, "index": index, "attempt": len(refusals)}
+            if normal is not None:
+                sample.recipe["run"] |= {"normal_pixels": normal.digest, "grey": normal.grey}
+            yield Outcome(index, sample, normal, refusals)
+        elif len(refusals) + 1 < TRIES:
+            yield _Wanted(index, (*refusals, reason))
+        else:
+            refusals += (reason,)
+            reasons = " and ".join(sorted(set(refusals)))
+            yield Outcome(index, None, None, refusals, f"refused {TRIES} times: {reasons}")
 
 
 def _synthesize(synthesizer: Any, requests: dict[int, Any]) -> dict[int, Sample | IasZooError]:

@@ -23,9 +23,6 @@ from ias_zoo.generation.folder import PARTIAL, RESUME, keep_apart, only_run_in, 
 from ias_zoo.generation.plan import Plan
 from ias_zoo.generation.writer import ShardResult, copy_normals, missing_shards, write_shard
 
-BATCH = 8
-"""Requests handed to a method at a time."""
-
 
 @dataclass
 class RunSummary:
@@ -50,7 +47,7 @@ class RunSummary:
 
 def run_shard(plan: Plan, shard: int, folder: Path, synthesizer: Any, maker: Any) -> ShardResult:
     """Make and write one shard. Depends on the plan and the shard's number alone."""
-    outcomes = produce(synthesizer, maker, plan.indices(shard), batch=BATCH)
+    outcomes = produce(synthesizer, maker, plan.indices(shard))
     return write_shard(folder, shard, outcomes, soft_labels=plan.soft_labels)
 
 

@@ -29,18 +29,20 @@ def pick_device(device: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def undisturbed(device: torch.device) -> Iterator[None]:
+def undisturbed(device: torch.device) -> Iterator[int]:
     """Run a network by itself: one thread of the process at a time, and on a CPU with one thread of torch's.
 
     Taps hang on the network, so two users at once would see each other's maps. And torch's results depend on how many
     threads share a sum: with one, the same request gives the same bytes everywhere. More processes use more cores.
+
+    Gives how many threads torch had: a batch may be shared out among so many (``ias_zoo.diffusion.rows.share_out``).
     """
     with _ALONE:
         threads = torch.get_num_threads()
         if device.type == "cpu":
             torch.set_num_threads(1)
         try:
-            yield
+            yield threads if device.type == "cpu" else 1
         finally:
             torch.set_num_threads(threads)
 

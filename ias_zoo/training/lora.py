@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +46,22 @@ def add_lora(
     with torch.random.fork_rng(devices=[]):  # the adapters' start is drawn from the global generator
         torch.manual_seed(seed_for("lora", rank))
         _attach(network, config)
+
+
+@contextlib.contextmanager
+def without_lora(network: Any) -> Iterator[None]:
+    """Inside, a network works as it did before :func:`add_lora`; one without adapters is left alone."""
+    if not getattr(network, "peft_config", None):
+        yield
+        return
+    trains = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+    network.disable_adapters()
+    try:
+        yield
+    finally:
+        network.enable_adapters()  # which lets them train, whatever they did before
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(trains[name])
 
 
 def save_lora(network: Any, folder: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from ias_zoo.data import DataSet
 from ias_zoo.data.images import resize_image
 from ias_zoo.data.split import few_shot_split
-from ias_zoo.errors import DataError, OptionError
+from ias_zoo.errors import DataError, OptionError, RequestError
 from ias_zoo.generation.requests import Normals
 
 if TYPE_CHECKING:
@@ -165,6 +165,97 @@ def centre_square(image: RGB, resolution: int, crop: int | None, rng: np.random.
         return _centre(image, resolution)
     top, left = (int(rng.integers(side - crop + 1)) for side in image.shape[:2])
     return resize_image(np.ascontiguousarray(image[top : top + crop, left : left + crop]), resolution, resolution)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The square of a picture that a model sees: its corner and side, in the picture's pixels."""
+
+    top: int
+    left: int
+    side: int
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """For indexing H x W arrays."""
+        return slice(self.top, self.top + self.side), slice(self.left, self.left + self.side)
+
+
+def choose_window(shape: tuple[int, ...], crop: int | None, mask: Mask | None, rng: np.random.Generator) -> Window:
+    """Choose where a model looks at a picture: as :func:`centre_square`, but so that a given mask is inside.
+
+    The window grows past ``crop`` where the mask is larger, and moves away from the centre where the mask is.
+
+    Parameters
+    ----------
+    shape:
+        H, W of the picture.
+    crop:
+        Side of the crops that the model was trained on; None: the largest square there is.
+
+    Raises
+    ------
+    RequestError
+        If no square within the picture holds the mask.
+    """
+    height, width = shape[:2]
+    largest = min(height, width)
+    side = largest if crop is None else min(crop, largest)
+    ranges = [(0, height), (0, width)]
+    if mask is not None:
+        ranges = [_extent(mask, axis) for axis in (1, 0)]
+        needed = max(last - first for first, last in ranges)
+        if needed > largest:
+            spans = " x ".join(str(last - first) for first, last in ranges)
+            raise RequestError(
+                f"request.mask spans {spans} pixels, and the model sees squares: at most {largest} of this "
+                f"{height} x {width} picture; give several smaller masks"
+            )
+        side = max(side, needed)
+    corner = []
+    for (first, last), length in zip(ranges, (height, width), strict=True):
+        lowest, highest = (0, length - side) if mask is None else (max(0, last - side), min(first, length - side))
+        if crop is None or side == largest:
+            corner.append(min(max((length - side) // 2, lowest), highest))
+        else:
+            corner.append(int(rng.integers(lowest, highest + 1)))
+    return Window(corner[0], corner[1], side)
+
+
+def shot_window(shot: Shot, crop: int | None, rng: np.random.Generator) -> Window:
+    """Where a model looks at a shot: a crop around a random pixel of the defect, or the largest square on it.
+
+    The square is the centre one, moved as far as it takes to hold the whole defect, or its middle where it is larger.
+    """
+    shape = shot.mask.shape
+    if crop is not None:
+        return Window(*_crop_corner(shot.mask, crop, rng), crop)
+    side = min(shape)
+    corner = []
+    for axis, length in ((1, shape[0]), (0, shape[1])):
+        first, last = _extent(shot.mask, axis)
+        lowest, highest = sorted((last - side, first))
+        wanted = (length - side) // 2 if last - first <= side else (first + last - side) // 2
+        corner.append(min(max(wanted, lowest, 0), highest, length - side))
+    return Window(corner[0], corner[1], side)
+
+
+def see(image: RGB, window: Window, resolution: int) -> RGB:
+    """A window of a picture at the model's size."""
+    return resize_image(np.ascontiguousarray(image[window.box]), resolution, resolution)
+
+
+def see_mask(mask: Mask, window: Window, resolution: int) -> Mask:
+    """A window of a mask at the model's size: what is at least half covered; where nothing is, the fullest pixels."""
+    soft = _soft(mask[window.box], resolution)
+    found = soft >= min(0.5, float(soft.max()))
+    return np.asarray(found & (soft > 0), dtype=np.bool_)
+
+
+def _extent(mask: Mask, axis: int) -> tuple[int, int]:
+    """The first and one past the last row (``axis`` 1) or column (0) that a mask touches."""
+    found = np.flatnonzero(mask.any(axis=axis))
+    return int(found[0]), int(found[-1]) + 1
 
 
 def _crop_corner(mask: Mask, crop: int, rng: np.random.Generator) -> tuple[int, int]:

@@ -207,13 +207,12 @@ class TrainableSynthesizer(ImageSynthesizer):
         from ias_zoo.generation.requests import RequestMaker
         from ias_zoo.report.contact_sheet import Row, draw_sheet
 
-        rows = []
+        requests = []
         for defect in data.defects[:SHOWN_DEFECTS]:
             maker = RequestMaker(self.method, data.normals, seed=seed, defects=[defect])
-            for number in range(SHOWN_SAMPLES):
-                request, _ = maker.make(number)
-                (sample,) = self.synthesize([request])
-                rows.append(Row(defect, None, sample.image, sample.mask))  # normals are nobody else's business
+            requests += [maker.make(number)[0] for number in range(SHOWN_SAMPLES)]
+        samples = self.synthesize(requests)
+        rows = [Row(sample.defect, None, sample.image, sample.mask) for sample in samples]  # normals stay at home
         return encode_png(draw_sheet(rows, self.method.title))
 
     def _draw_normals(self, seed: int) -> bytes | None:

@@ -80,7 +80,6 @@ class Batches:
         )
 
 
-SMALL_BASE = 128  # pixels: at this size and below, the defaults for small bases hold
 SMALL_NOISE = 200  # sampling reads masks at timesteps 120, 80 and 40; a short training has no time for the others
 
 
@@ -181,7 +180,7 @@ class MaskStage:
         with torch.no_grad():
             latents = base.encode(batch.pixels, batch.generators)
             noise = gaussian(latents.shape[1:], batch.generators, base.device)
-            below = SMALL_NOISE if base.resolution <= SMALL_BASE else None
+            below = SMALL_NOISE if base.small else None
             t = timesteps(base, batch.generators, self.options.mask_noise or below)
             noisy = base.scheduler.add_noise(latents, noise, t)
             with FeatureTap(base.unet, UNET_FEATURES) as tap:

@@ -39,7 +39,7 @@ from ias_zoo.training.shots import TrainingSet, centre_square, choose_crop
 from ias_zoo.training.trainable import FitRun, TrainableSynthesizer
 from ias_zoo.training.trainer import PREVIEW, Schedule, train
 from ias_zoo_seas.mask_head import MaskHead
-from ias_zoo_seas.stages import SMALL_BASE, UNET_FEATURES, VAE_FEATURES, Batches, GeneratorStage, MaskStage
+from ias_zoo_seas.stages import UNET_FEATURES, VAE_FEATURES, Batches, GeneratorStage, MaskStage
 
 if TYPE_CHECKING:
     import os
@@ -106,7 +106,7 @@ class SeaS(TrainableSynthesizer):
         base = self._open(self.setup.base, self.setup.dtype or "float32")
         self._add_tokens(base, data.defects)
         trained = self._prepare_unet(base)
-        small = base.resolution <= SMALL_BASE
+        small = base.small
         crop = choose_crop(data.shots, base.resolution, base.cell, run.crop)
         prompts = {defect: self.prompt(defect, data.defects) for defect in data.defects}
         report = TrainingReport(self.method.name, base.name, base.resolution, crop, data.files, data.defects)
@@ -209,7 +209,7 @@ class SeaS(TrainableSynthesizer):
         return self.options.lr or unet, self.options.token_lr or tokens
 
     def _new_head(self, base: Base) -> MaskHead:
-        widths = self.options.mask_channels or ((32, 16) if base.resolution <= SMALL_BASE else (128, 64))
+        widths = self.options.mask_channels or ((32, 16) if base.small else (128, 64))
         unet = tuple(reversed(base.unet.config.block_out_channels))
         vae = tuple(reversed(base.vae.config.block_out_channels))
         with torch.random.fork_rng(devices=[]):
@@ -238,7 +238,7 @@ class SeaS(TrainableSynthesizer):
         options = self.options
         generators = [generator(int(rng.integers(2**63)))]
         start = self._first_latents(base, normal, rng, generators)
-        small = base.resolution <= SMALL_BASE
+        small = base.small
         guidance = options.guidance or (3.0 if small else 8.0)
         masks: list[torch.Tensor] = []
         with torch.no_grad(), FeatureTap(base.unet, UNET_FEATURES) as unet_tap:
