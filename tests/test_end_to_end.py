@@ -19,6 +19,15 @@ _SPEC.loader.exec_module(tools)
 hub, repo, client = tools.hub, tools.repo, tools.client
 
 METHODS: dict[str, dict[str, Any]] = {
+    "anomalydiffusion": {
+        "steps": 1,
+        "mask_steps": 1,
+        "sampling_steps": 3,
+        "mask_sampling_steps": 2,
+        "mask_threshold": -0.9,
+        "mask_border": "keep",
+    },
+    "dualanodiff": {"steps": 1, "sampling_steps": 2, "rank": 2},
     "seas": {"steps": 1, "mask_steps": 1, "sampling_steps": 3, "rank": 2, "mask_channels": [16, 16]},
 }
 

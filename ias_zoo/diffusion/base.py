@@ -148,7 +148,10 @@ class Base:
     def token_ids(self, prompts: list[str]) -> torch.Tensor:
         """Prompts padded to the model's length, B x 77 int64. Longer ones are an error, not cut."""
         length = self.text_length
-        ids = self.tokenizer(prompts, padding="max_length", max_length=length, truncation=False, return_tensors=None)
+        with _TOKENIZING:
+            ids = self.tokenizer(
+                prompts, padding="max_length", max_length=length, truncation=False, return_tensors=None
+            )
         for prompt, row in zip(prompts, ids["input_ids"], strict=True):
             if len(row) > length:
                 raise OptionError(f"the prompt {prompt!r} has {len(row)} tokens; the text encoder takes {length}")
@@ -239,23 +242,26 @@ def pick_device(device: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def undisturbed(device: torch.device) -> Iterator[None]:
+def undisturbed(device: torch.device) -> Iterator[int]:
     """Run a network by itself: one thread of the process at a time, and on a CPU with one thread of torch's.
 
     Taps hang on the network, so two users at once would see each other's maps. And torch's results depend on how many
     threads share a sum: with one, the same request gives the same bytes everywhere. More processes use more cores.
+
+    Gives how many threads torch had: a batch may be shared out among so many (``ias_zoo.diffusion.rows.share_out``).
     """
     with _ALONE:
         threads = torch.get_num_threads()
         if device.type == "cpu":
             torch.set_num_threads(1)
         try:
-            yield
+            yield threads if device.type == "cpu" else 1
         finally:
             torch.set_num_threads(threads)
 
 
 _ALONE = threading.RLock()
+_TOKENIZING = threading.Lock()  # a tokenizer is not for two threads at once
 
 
 def gaussian(

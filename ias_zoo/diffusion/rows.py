@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import torch
 from torch.nn import functional as F  # noqa: N812
 from torch.overrides import TorchFunctionMode
 
+_Result = TypeVar("_Result")
 _Operations = frozenset[Callable[..., Any]]
 
 # Products with weights: the first argument alone has rows.
@@ -74,3 +76,29 @@ def rows_apart(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     rows (classifier-free guidance).
     """
     return _RowsApart() if device.type == "cpu" else contextlib.nullcontext()
+
+
+def share_out(work: Callable[[slice], list[_Result]], count: int, threads: int, device: torch.device) -> list[_Result]:
+    """Sample a batch of ``count``: in threads that take neighbouring parts of it, each part with its rows apart.
+
+    Python's own work cannot be shared, torch's can: two threads on a small network are about 1.3 times as fast as one.
+    Whatever ``work`` hangs on the networks must be for its own thread, and it must not call ``undisturbed`` again.
+
+    Parameters
+    ----------
+    work:
+        Makes the results of a part of the batch, in order.
+    threads:
+        At most so many; what :func:`ias_zoo.diffusion.base.undisturbed` gives.
+    """
+
+    def apart(part: slice) -> list[_Result]:
+        with torch.no_grad(), rows_apart(device):
+            return work(part)
+
+    size = -(-count // max(1, min(threads, count))) if count else 1
+    parts = [slice(first, min(first + size, count)) for first in range(0, count, size)]
+    if len(parts) < 2:
+        return [result for part in parts for result in apart(part)]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return [result for results in pool.map(apart, parts) for result in results]

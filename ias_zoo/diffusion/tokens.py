@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,8 +64,12 @@ def encode_vectors(text_encoder: Any, ids: torch.Tensor, vectors: torch.Tensor) 
     -------
     B x 77 x D, the last layer's states.
     """
-    layer = token_embedding(text_encoder)
-    handle = layer.register_forward_hook(lambda module, inputs, output: vectors.to(output.dtype))
+    owner = threading.get_ident()  # the encoder may be at work in other threads, on vectors of their own
+
+    def replace(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor | None:
+        return vectors.to(output.dtype) if threading.get_ident() == owner else None
+
+    handle = token_embedding(text_encoder).register_forward_hook(replace)
     try:
         encoded: torch.Tensor = text_encoder(ids)[0]
         return encoded

@@ -61,6 +61,22 @@ def add_lora(
         network.add_adapter(config, adapter_name=name)
 
 
+@contextlib.contextmanager
+def without_lora(network: Any) -> Iterator[None]:
+    """Inside, a network works as it did before :func:`add_lora`; one without adapters is left alone."""
+    if not getattr(network, "peft_config", None):
+        yield
+        return
+    trains = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+    network.disable_adapters()
+    try:
+        yield
+    finally:
+        network.enable_adapters()  # which lets them train, whatever they did before
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(trains[name])
+
+
 def save_lora(network: Any, folder: Path, name: str = DEFAULT) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors`` of one adapter."""
     from peft import get_peft_model_state_dict

@@ -6,6 +6,7 @@ probabilities, by differences of decoded pixels under the mask. Neither is train
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -87,18 +88,24 @@ def paper_weights(decoded: torch.Tensor, normal: torch.Tensor, masks: torch.Tens
     return torch.where(inside, count * shares, 1.0)
 
 
-class Reweighting:
+class Reweighting(threading.local):
     """Weighs the columns of some words in every cross-attention layer while it is entered.
+
+    Threads that share the network have weights and spans of their own.
 
     Attributes
     ----------
     weights:
-        B x h x w for the next run of the denoiser; None runs it unchanged.
+        B x h x w for the next run of the denoiser in this thread; None runs it unchanged.
+    spans:
+        Where the words are, [first, last) for each of the B prompts.
     """
 
-    def __init__(self, network: nn.Module, mode: Mode, spans: Sequence[tuple[int, int]]) -> None:
-        self.mode, self.spans = mode, spans
-        self.weights: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
+    spans: Sequence[tuple[int, int]] = ()
+
+    def __init__(self, network: nn.Module, mode: Mode) -> None:
+        self.mode = mode
         self._layers: list[Any] = [module for name, module in network.named_modules() if name.endswith("attn2")]
         self._kept: list[Any] = []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,7 +88,7 @@ def paint(
     *,
     steps: int,
     eta: float,
-    reweight: str,
+    weighing: Reweighting | None = None,
 ) -> torch.Tensor:
     """Paint defects into normals by blended sampling.
 
@@ -104,22 +103,22 @@ def paint(
         m, B x 1 x h x w of 0 and 1.
     text, spans:
         B x 77 x D embeddings, and where the anomaly's vectors are in each.
-    reweight:
-        ``off``, ``code`` or ``paper``.
+    weighing:
+        Entered by the caller; None: no re-weighting.
 
     Returns
     -------
     B x 3 x S x S pixels, about [-1, 1].
     """
     clean = base.encode(normals, generators)
-    weighing = None if reweight == "off" else Reweighting(base.unet, "code" if reweight == "code" else "paper", spans)
+    mode = None if weighing is None else weighing.mode
     side = clean.shape[-1]
 
     def before(latents: torch.Tensor, timestep: torch.Tensor, guess: torch.Tensor | None) -> torch.Tensor:
         # The code dilates the mask of early steps where it re-weights; without, the mask is the mask.
-        here = dilate(cells, radius(int(timestep), steps, side)) if reweight == "code" else cells
+        here = dilate(cells, radius(int(timestep), steps, side)) if mode == "code" else cells
         latents = blend(base, latents, clean, here, timestep, generators)
-        if weighing is not None and reweight == "code":
+        if weighing is not None and mode == "code":
             weighing.weights = code_weights(latents, clean, here)
         elif weighing is not None and guess is not None:
             weighing.weights = paper_weights(base.decode(guess), normals.to(base.device), cells)
@@ -129,9 +128,9 @@ def paint(
         told: torch.Tensor = base.unet(latents.to(base.dtype), timestep, encoder_hidden_states=text.to(base.dtype))[0]
         return told.float()
 
-    with weighing or nullcontext():
-        latents = _run(base, predict, generators, steps, eta, before)
-    return base.decode(latents)
+    if weighing is not None:
+        weighing.spans, weighing.weights = spans, None
+    return base.decode(_run(base, predict, generators, steps, eta, before))
 
 
 def blend(

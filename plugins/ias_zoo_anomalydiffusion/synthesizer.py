@@ -9,15 +9,14 @@ counts the mask's cells alone. Other vectors, trained on the masks as pictures, 
 a normal: at every step all but the mask is the noisy normal.
 
 ``words.py`` holds the embedding, ``encoder.py`` the spatial encoder, ``attention.py`` the re-weighting, ``pictures.py``
-and ``stages.py`` the trainings, ``sampling.py`` the samplers, ``composing.py`` what goes back into a normal, this file
-the weights and what a request becomes.
+and ``stages.py`` the trainings, ``sampling.py`` the samplers, ``drawing.py`` what a request becomes,
+``composing.py`` what goes back into a normal, this file the weights.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,22 +26,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ias_zoo.data.images import encode_png, resize_image, write_whole
-from ias_zoo.diffusion.base import Base, generator, open_base, pick_device, undisturbed
-from ias_zoo.diffusion.rows import rows_apart
+from ias_zoo.diffusion.base import Base, open_base, pick_device
 from ias_zoo.errors import OptionError, RequestError, WeightsError
 from ias_zoo.generation.seeds import seed_for
 from ias_zoo.synthesizer import Drawn, Request, Setup
-from ias_zoo.training.lora import add_lora, load_lora, save_lora
+from ias_zoo.training.lora import add_lora, load_lora, save_lora, without_lora
 from ias_zoo.training.report import TrainingReport
-from ias_zoo.training.shots import TrainingSet, Window, choose_crop, choose_window, see, see_mask
+from ias_zoo.training.shots import TrainingSet, choose_crop
 from ias_zoo.training.trainable import FitRun, TrainableSynthesizer
 from ias_zoo.training.trainer import Schedule, train
-from ias_zoo_anomalydiffusion.composing import grown, mixed, put_back, spread_out
+from ias_zoo_anomalydiffusion.drawing import Model, cells_of, draw
 from ias_zoo_anomalydiffusion.encoder import SIZES, SpatialEncoder
-from ias_zoo_anomalydiffusion.pictures import Pictures, signed, to_cells
-from ias_zoo_anomalydiffusion.sampling import along_border, draw_masks, paint
+from ias_zoo_anomalydiffusion.pictures import Pictures
 from ias_zoo_anomalydiffusion.stages import AnomalyStage, MaskStage
-from ias_zoo_anomalydiffusion.words import Vectors, embed, template, word_vector
+from ias_zoo_anomalydiffusion.words import Vectors, word_vector
 
 if TYPE_CHECKING:
     import os
@@ -54,30 +51,6 @@ if TYPE_CHECKING:
 LORA, TOKENS, ENCODER = "unet_lora", "tokens.safetensors", "encoder.safetensors"
 CROSS = ["attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"]
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
-
-
-@dataclass
-class Model:
-    """What samples are made with: a base and what was trained for it."""
-
-    base: Base
-    defects: tuple[str, ...]
-    tokens: Vectors
-    encoder: SpatialEncoder
-    mask_tokens: Vectors
-    crop: int | None
-
-
-@dataclass(frozen=True, eq=False)
-class _Task:
-    """One sample in the making."""
-
-    defect: str
-    normal: RGB
-    window: Window
-    given: Mask | None
-    generator: torch.Generator
-    rng: np.random.Generator
 
 
 class AnomalyDiffusion(TrainableSynthesizer):
@@ -143,7 +116,7 @@ class AnomalyDiffusion(TrainableSynthesizer):
             model.tokens,
             model.encoder,
             rates,
-            self._cells(base),
+            cells_of(options, base),
             preview,
         )
         masks = MaskStage(base, data, pictures("masks", options.mask_augment), model.mask_tokens, options, preview)
@@ -162,7 +135,7 @@ class AnomalyDiffusion(TrainableSynthesizer):
             def told(number: int, loss: float, name: str = stage.name, total: int = count) -> None:
                 run.step(name, number + 1, total, loss)
 
-            with self._without_adapters(base, stage is masks):
+            with without_lora(base.unet) if stage is masks else contextlib.nullcontext():
                 report.stages.append(
                     train(stage, schedule, base.device, folder=run.folder, resume=run.resume, step=told)
                 )
@@ -183,7 +156,7 @@ class AnomalyDiffusion(TrainableSynthesizer):
             mask = cv2.resize(given[defect].astype(np.uint8), normal.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
             requests.append(Request(seed=number, normal=normal, mask=mask if mask.any() else None, defect=defect))
         try:
-            made = self._draw(model, requests, [np.random.default_rng(request.seed) for request in requests])
+            made = draw(model, self.options, requests, [np.random.default_rng(request.seed) for request in requests])
         except RequestError:  # a shot's mask may not fit a normal of another shape
             return
         finally:
@@ -216,25 +189,6 @@ class AnomalyDiffusion(TrainableSynthesizer):
             crop=crop,
         )
 
-    def _cells(self, base: Base) -> str:
-        return self.options.cells or ("any" if base.small else "one")
-
-    @contextlib.contextmanager
-    def _without_adapters(self, base: Base, wanted: bool = True) -> Iterator[None]:
-        """The mask words are trained on the denoiser as it was, and work on that one."""
-        if not wanted or self.options.adapter == "embedding":
-            yield
-            return
-        trains = [parameter for parameter in base.unet.parameters() if parameter.requires_grad]
-        base.unet.disable_adapters()
-        try:
-            yield
-        finally:
-            base.unet.enable_adapters()
-            base.unet.requires_grad_(False)
-            for parameter in trains:
-                parameter.requires_grad_(True)
-
     # Sampling
 
     @property
@@ -250,94 +204,7 @@ class AnomalyDiffusion(TrainableSynthesizer):
         """A batch of images with their masks."""
         self._fitted()
         assert self._model is not None  # noqa: S101 - fitted
-        return self._draw(self._model, requests, rngs)
-
-    def _draw(self, model: Model, requests: Sequence[Request], rngs: Sequence[np.random.Generator]) -> list[Drawn]:
-        base = model.base
-        with undisturbed(base.device), rows_apart(base.device), torch.no_grad():
-            tasks = [_plan(model, request, rng) for request, rng in zip(requests, rngs, strict=True)]
-            masks, tries = self._masks(model, tasks)
-            pictures = [see(task.normal, task.window, base.resolution) for task in tasks]
-            normals = torch.stack([signed(picture) for picture in pictures]).to(base.device)
-            spread = torch.from_numpy(np.stack(masks)).float().to(base.device)
-            cells = to_cells(spread, base.resolution // base.cell, self._cells(base))
-            places = model.encoder(spread)
-            vectors = [
-                torch.cat([model.tokens.of(task.defect), place]) for task, place in zip(tasks, places, strict=True)
-            ]
-            prompts = [template(task.rng) for task in tasks]
-            text, spans = embed(base, prompts, vectors)
-            steps = self.options.sampling_steps or (50 if base.small else 200)
-            painted = paint(
-                base,
-                normals,
-                cells,
-                text,
-                spans,
-                [task.generator for task in tasks],
-                steps=steps,
-                eta=self.options.eta,
-                reweight=self.options.reweight,
-            )
-            images = ((painted.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        drawn = []
-        for number, task in enumerate(tasks):
-            told = {"prompt": prompts[number], "mask_tries": tries[number], "window": vars(task.window)}
-            image = np.ascontiguousarray(images[number])
-            whole = task.given is not None if self.options.output is None else self.options.output == "normal"
-            near = grown(cells[number, 0].cpu().numpy() > 0, masks[number], base.cell)
-            if whole:
-                image = put_back(task.normal, image, near, task.window)
-                mask = (
-                    task.given if task.given is not None else spread_out(masks[number], task.window, task.normal.shape)
-                )
-            else:
-                mask = masks[number]
-                if self.options.compose == "soft":
-                    image = mixed(pictures[number], image, near)
-            drawn.append(Drawn(image=image, mask=np.array(mask), drawn=told, defect=task.defect))
-        return drawn
-
-    def _masks(self, model: Model, tasks: Sequence[_Task]) -> tuple[list[Mask], list[int]]:
-        """The given masks as the model sees them, and new ones where none is given; how often each was drawn."""
-        options, base = self.options, model.base
-        found: dict[int, Mask] = {}
-        tries = [0] * len(tasks)
-        for number, task in enumerate(tasks):
-            if task.given is not None:
-                found[number] = see_mask(task.given, task.window, base.resolution)
-        reject = options.mask_border == "reject" or (options.mask_border is None and model.crop is None)
-        steps = options.mask_sampling_steps or (25 if base.small else 100)
-        with self._without_adapters(base):
-            empty = base.embed([""])
-            for _ in range(options.mask_tries):
-                wanted = [number for number in range(len(tasks)) if number not in found]
-                if not wanted:
-                    break
-                vectors = [model.mask_tokens.of(tasks[number].defect) for number in wanted]
-                text, _ = embed(base, [template(tasks[number].rng) for number in wanted], vectors)
-                masks = draw_masks(
-                    base,
-                    text,
-                    empty,
-                    [tasks[number].generator for number in wanted],
-                    steps=steps,
-                    eta=options.eta,
-                    guidance=options.mask_guidance,
-                    threshold=options.mask_threshold,
-                )
-                for number, mask in zip(wanted, masks, strict=True):
-                    tries[number] += 1
-                    if mask.any() and not (reject and along_border(mask)):
-                        found[number] = mask
-        for number, task in enumerate(tasks):
-            if number not in found:
-                raise RequestError(
-                    f"no usable mask of {task.defect!r} in {options.mask_tries} tries (empty"
-                    + (", or along the border)" if reject else ")")
-                    + "; fit with more mask_steps, set mask_threshold lower or mask_border=keep, or give masks"
-                )
-        return [found[number] for number in range(len(tasks))], tries
+        return draw(self._model, self.options, requests, rngs)
 
     # Weights
 
@@ -384,16 +251,6 @@ class AnomalyDiffusion(TrainableSynthesizer):
         for module in (base.unet, model.tokens, model.encoder, model.mask_tokens):
             module.requires_grad_(False).eval()
         self._model = model
-
-
-def _plan(model: Model, request: Request, rng: np.random.Generator) -> _Task:
-    """What a request comes to: type, window, and its random numbers."""
-    defect = request.defect or (model.defects[0] if len(model.defects) == 1 else None)
-    if defect is None or defect not in model.defects:
-        raise RequestError(f"request.defect is {request.defect!r}; these weights know {', '.join(model.defects)}")
-    assert request.normal is not None  # noqa: S101 - the method needs normals
-    window = choose_window(request.normal.shape, model.crop, request.mask, rng)
-    return _Task(defect, request.normal, window, request.mask, generator(int(rng.integers(2**63))), rng)
 
 
 def _as_picture(mask: Mask, side: int) -> RGB:

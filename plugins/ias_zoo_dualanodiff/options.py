@@ -48,7 +48,8 @@ class DualAnoDiffOptions:
         "distance", "reads masks off the anomaly: its distance from grey (ours), or a U2-Net with u2net=FILE"
     )
     mask_threshold: Annotated[float, Interval(gt=0, lt=1)] | None = option(
-        None, "distance from grey, or saliency, above which it is mask; null: Otsu's within 0.08 to 0.2; U2-Net 0.5"
+        None,
+        "distance from grey, or saliency, above which it is mask; null: half the anomaly's, 0.06 to 0.2; U2-Net 0.5",
     )
     u2net: str | None = option(None, "a safetensors file with the weights of the full U2-Net")
     ema: Annotated[float, Interval(ge=0, lt=1)] = option(0.0, "decay of a moving average of the weights; 0: none")

@@ -7,13 +7,13 @@ Two branches of one denoiser are sampled together: ``a vfx with sks`` gives the 
 mid-grey. Each branch has LoRA adapters of its own on every attention layer, and after each attention layer the two
 attend to each other. The mask is read off the anomaly. One training a defect type, as published.
 
-``interaction.py`` holds what happens in an attention layer, ``model.py`` the sets of adapters, ``stages.py`` the data and
-the loss, ``sampling.py`` the joint sampler, ``masks.py`` the masks, this file the runs and the weights. Where the paper
-and its code differ, the code is followed and the paper's form is an option. Ours, named options: one set for all types
-(``models="joint"``), interaction layers that start at zero, masks by distance from grey. Ours without a switch: the
-split is strict (the first third rounded down), pictures that are not square are cut around the defect, small defects are
-seen in crops (``crop="off"`` for the published way), everything is seeded, what stays under the contrast of an
-autoencoder's error has no mask.
+``interaction.py`` holds what happens in an attention layer, ``model.py`` the sets of adapters, ``stages.py`` the data
+and the loss, ``sampling.py`` the joint sampler, ``masks.py`` the masks, this file the runs and the weights. Where the
+paper and its code differ, the code is followed and the paper's form is an option. Ours, named options: one set for all
+types (``models="joint"``), interaction layers that start at zero, masks by distance from grey. Ours without a switch:
+the split is strict (the first third rounded down), pictures that are not square are cut around the defect, small
+defects are seen in crops (``crop="off"`` for the published way), everything is seeded, and an anomaly whose contrast
+stays under an autoencoder's error has no mask.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import torch
 
 from ias_zoo.data.images import encode_png, write_whole
 from ias_zoo.diffusion.base import Base, generator, open_base, pick_device, undisturbed
-from ias_zoo.diffusion.rows import rows_apart
+from ias_zoo.diffusion.rows import share_out
 from ias_zoo.errors import DataError, OptionError, RequestError, WeightsError
 from ias_zoo.generation.seeds import seed_for
 from ias_zoo.synthesizer import Drawn, Request, Setup
@@ -187,12 +187,19 @@ class DualAnoDiff(TrainableSynthesizer):
             number = self.defects.index(defect) if self.options.models == "each" else 0
             by_set.setdefault(number, []).append(place)
         drawn: dict[int, Drawn] = {}
-        with undisturbed(model.base.device), rows_apart(model.base.device), torch.no_grad():
+        with undisturbed(model.base.device) as threads:
             for number, places in by_set.items():
-                chosen = [requests[place] for place in places], [rngs[place] for place in places]
-                made, _ = self._sample(
-                    model, number, *chosen, [defects[place] for place in places], project=self._projections(number)
-                )
+                project = self._projections(number)
+
+                def part(of: slice, number: int = number, places: list[int] = places, project: Any = project) -> Any:
+                    mine = places[of]
+                    chosen = [requests[place] for place in mine], [rngs[place] for place in mine]
+                    return self._sample(model, number, *chosen, [defects[place] for place in mine], project=project)[0]
+
+                with torch.no_grad():
+                    for prompt in {"", *(prompt for place in places for prompt in self._prompts(defects[place]))}:
+                        self._embedded(model, number, prompt)  # adapters of the text encoder are switched, not routed
+                made = share_out(part, len(places), threads, model.base.device)
                 drawn |= dict(zip(places, made, strict=True))
         return [drawn[place] for place in range(len(requests))]
 

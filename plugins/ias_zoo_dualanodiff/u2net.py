@@ -53,7 +53,7 @@ class ConvUnit(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual U-block: a small U-Net of the given height around a convolution; flat ones dilate instead of pooling."""
+    """A residual U-block: a small U-Net of a given height behind a convolution; flat ones dilate instead of pooling."""
 
     def __init__(self, height: int, inputs: int, middle: int, outputs: int) -> None:
         super().__init__()

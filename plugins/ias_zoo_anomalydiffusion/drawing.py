@@ -1,0 +1,184 @@
+"""From requests to samples: which mask, which window of the normal, and a batch of both through the samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ias_zoo.diffusion.base import Base, generator, undisturbed
+from ias_zoo.diffusion.rows import rows_apart, share_out
+from ias_zoo.errors import RequestError
+from ias_zoo.synthesizer import Drawn, Request
+from ias_zoo.training.lora import without_lora
+from ias_zoo.training.shots import Window, choose_window, see, see_mask
+from ias_zoo_anomalydiffusion.attention import Reweighting
+from ias_zoo_anomalydiffusion.composing import grown, mixed, put_back, spread_out
+from ias_zoo_anomalydiffusion.encoder import SpatialEncoder
+from ias_zoo_anomalydiffusion.pictures import signed, to_cells
+from ias_zoo_anomalydiffusion.sampling import along_border, draw_masks, paint
+from ias_zoo_anomalydiffusion.words import Vectors, embed, template
+
+if TYPE_CHECKING:
+    from ias_zoo.synthesizer import RGB, Mask
+    from ias_zoo_anomalydiffusion.options import AnomalyDiffusionOptions
+
+
+@dataclass
+class Model:
+    """What samples are made with: a base and what was trained for it. ``crop``: the side of the crops it saw."""
+
+    base: Base
+    defects: tuple[str, ...]
+    tokens: Vectors
+    encoder: SpatialEncoder
+    mask_tokens: Vectors
+    crop: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """One sample in the making."""
+
+    defect: str
+    normal: RGB
+    window: Window
+    given: Mask | None
+    generator: torch.Generator
+    rng: np.random.Generator
+
+
+def cells_of(options: AnomalyDiffusionOptions, base: Base) -> str:
+    """How masks become latent cells on a base."""
+    return options.cells or ("any" if base.small else "one")
+
+
+def draw(
+    model: Model,
+    options: AnomalyDiffusionOptions,
+    requests: Sequence[Request],
+    rngs: Sequence[np.random.Generator],
+) -> list[Drawn]:
+    """Make a batch of samples.
+
+    Raises
+    ------
+    RequestError
+        If a type is unknown, a mask does not fit, or none can be drawn.
+    """
+    base = model.base
+    with undisturbed(base.device) as threads:
+        tasks = [_plan(model, request, rng) for request, rng in zip(requests, rngs, strict=True)]
+        with without_lora(base.unet):
+            masks, tries = _masks(model, options, tasks, threads)
+        pictures = [see(task.normal, task.window, base.resolution) for task in tasks]
+        prompts = [template(task.rng) for task in tasks]
+        spread = torch.from_numpy(np.stack(masks)).float().to(base.device)
+        cells = to_cells(spread, base.resolution // base.cell, cells_of(options, base))
+        normals = torch.stack([signed(picture) for picture in pictures]).to(base.device)
+        weighing = None if options.reweight == "off" else Reweighting(base.unet, options.reweight)
+
+        def work(part: slice) -> list[RGB]:
+            places = model.encoder(spread[part])
+            looks = [model.tokens.of(task.defect) for task in tasks[part]]
+            vectors = [torch.cat([look, place]) for look, place in zip(looks, places, strict=True)]
+            text, spans = embed(base, prompts[part], vectors)
+            painted = paint(
+                base,
+                normals[part],
+                cells[part],
+                text,
+                spans,
+                [task.generator for task in tasks[part]],
+                steps=options.sampling_steps or (50 if base.small else 200),
+                eta=options.eta,
+                weighing=weighing,
+            )
+            levels = ((painted.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            return [np.ascontiguousarray(image) for image in levels]
+
+        with weighing or nullcontext():
+            images = share_out(work, len(tasks), threads, base.device)
+    drawn = []
+    for number, task in enumerate(tasks):
+        told = {"prompt": prompts[number], "mask_tries": tries[number], "window": vars(task.window)}
+        whole = task.given is not None if options.output is None else options.output == "normal"
+        share = grown(cells[number, 0].cpu().numpy() > 0, masks[number], base.cell)
+        image, mask = images[number], masks[number]
+        if whole:
+            image = put_back(task.normal, image, share, task.window)
+            mask = spread_out(mask, task.window, task.normal.shape) if task.given is None else task.given
+        elif options.compose == "soft":
+            image = mixed(pictures[number], image, share)
+        drawn.append(Drawn(image=image, mask=np.array(mask), drawn=told, defect=task.defect))
+    return drawn
+
+
+def _plan(model: Model, request: Request, rng: np.random.Generator) -> _Task:
+    """What a request comes to: type, window, and its random numbers."""
+    defect = request.defect or (model.defects[0] if len(model.defects) == 1 else None)
+    if defect is None or defect not in model.defects:
+        raise RequestError(f"request.defect is {request.defect!r}; these weights know {', '.join(model.defects)}")
+    assert request.normal is not None  # noqa: S101 - the method needs normals
+    window = choose_window(request.normal.shape, model.crop, request.mask, rng)
+    return _Task(defect, request.normal, window, request.mask, generator(int(rng.integers(2**63))), rng)
+
+
+def _masks(
+    model: Model, options: AnomalyDiffusionOptions, tasks: Sequence[_Task], threads: int
+) -> tuple[list[Mask], list[int]]:
+    """The given masks as the model sees them, and new ones where none is given; how often each was drawn."""
+    base = model.base
+    found: dict[int, Mask] = {}
+    tries = [0] * len(tasks)
+    for number, task in enumerate(tasks):
+        if task.given is not None:
+            found[number] = see_mask(task.given, task.window, base.resolution)
+    reject = options.mask_border == "reject" or (options.mask_border is None and model.crop is None)
+    for _ in range(options.mask_tries):
+        wanted = [task for number, task in enumerate(tasks) if number not in found]
+        if not wanted:
+            break
+        made = iter(_new_masks(model, options, wanted, threads))
+        for number in range(len(tasks)):
+            if number in found:
+                continue
+            mask = next(made)
+            tries[number] += 1
+            if mask.any() and not (reject and along_border(mask)):
+                found[number] = mask
+    for number, task in enumerate(tasks):
+        if number not in found:
+            raise RequestError(
+                f"no usable mask of {task.defect!r} in {options.mask_tries} tries (empty"
+                + (", or along the border)" if reject else ")")
+                + "; fit with more mask_steps, set mask_threshold lower or mask_border=keep, or give masks"
+            )
+    return [found[number] for number in range(len(tasks))], tries
+
+
+def _new_masks(model: Model, options: AnomalyDiffusionOptions, tasks: Sequence[_Task], threads: int) -> list[Mask]:
+    """A mask for each, whatever it is like."""
+    base = model.base
+    prompts = [template(task.rng) for task in tasks]
+    with torch.no_grad(), rows_apart(base.device):
+        empty = base.embed([""])
+
+    def work(part: slice) -> list[Mask]:
+        text, _ = embed(base, prompts[part], [model.mask_tokens.of(task.defect) for task in tasks[part]])
+        return draw_masks(
+            base,
+            text,
+            empty,
+            [task.generator for task in tasks[part]],
+            steps=options.mask_sampling_steps or (25 if base.small else 100),
+            eta=options.eta,
+            guidance=options.mask_guidance,
+            threshold=options.mask_threshold,
+        )
+
+    return share_out(work, len(tasks), threads, base.device)
