@@ -23,7 +23,7 @@ METHODS: tuple[Method, ...] = (
         implementation="ias_zoo_dualanodiff.synthesizer:DualAnoDiff",
         options="ias_zoo_dualanodiff.options:DualAnoDiffOptions",
         needs=frozenset({Input.SHOTS, Input.MASKS}),
-        accepts=frozenset({Input.NORMALS, Input.REGION, Input.DEFECT}),
+        accepts=frozenset({Input.NORMALS, Input.DEFECT}),
         trains=Trains.ADAPTER,
         base=Base("stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"),
         licences=Licences(base_weights="CreativeML-OpenRAIL-M", training_data="LAION (mixed)"),

@@ -242,16 +242,13 @@ class DualAnoDiff(TrainableSynthesizer):
         self, model: DualModel, requests: Sequence[Request], rngs: Sequence[np.random.Generator],
         generators: list[torch.Generator],
     ) -> Condition:  # fmt: skip
-        """The normals without their products: blackened where the request says, or where the foreground is found."""
+        """The normals without their products, cut as shots are."""
         base = model.base
         scaled = self.options.bcm_latents == "scaled"
         pictures = []
         for request, rng in zip(requests, rngs, strict=True):
             assert request.normal is not None  # noqa: S101 - checked with the request
-            if request.region is not None:
-                empty = without_product(request.normal, request.region * np.uint8(255))
-            else:
-                empty = self._without_product(request.normal, request.normal_id or "request.normal")
+            empty = self._without_product(request.normal, request.normal_id or "request.normal")
             pictures.append(signed(centre_square(empty, base.resolution, self._crop, rng)))
         background = background_latents(base, torch.stack(pictures), generators, scaled=scaled)
         grey = background_latents(base, torch.zeros_like(pictures[0])[None], [generator(0)], scaled=scaled)
