@@ -79,7 +79,7 @@ def stage(base: Base, toys: TrainingSet, defects: tuple[str, ...], **options: An
     rates = {"tokens": 2e-2, "encoder": 1e-3, "unet": 1e-3}
     pictures = Pictures(resolution=base.resolution, crop=None, size=2, augment=0.5, fill="reflect", seed=0)
     return AnomalyStage(
-        base, toys, pictures, Vectors(defects, start, 4), encoder, rates, "any", lambda step, folder: None
+        base, toys, pictures, Vectors(defects, start, 4), encoder, rates, "any", "all", lambda step, folder: None
     )
 
 
@@ -196,7 +196,7 @@ def test_published_defaults() -> None:
     assert (options.tokens, options.spatial_tokens, options.mask_tokens) == (4, 4, 16)
     assert (options.lr, options.batch, options.augment) == (2e-2, 4, 0.5)
     assert (options.init_word, options.mask_init_word) == ("anomaly", "crack")
-    assert (options.eta, options.mask_guidance, options.mask_threshold) == (1.0, 5.0, 0.8)
+    assert (options.eta, options.guidance, options.mask_guidance) == (1.0, 1.0, 5.0)
     assert (options.adapter, options.reweight, options.compose) == ("embedding", "off", "off")
 
 
@@ -214,6 +214,9 @@ def test_masked_loss_counts_the_mask_over_all_numbers() -> None:
     assert torch.allclose(masked_loss(told, wanted, torch.ones(2, 1, 8, 8)), (told - wanted).square().mean())
     assert masked_loss(told, wanted, torch.zeros(2, 1, 8, 8)) == 0
     assert torch.equal(masked_loss(told, wanted, None), (told - wanted).square().mean())
+    assert masked_loss(torch.ones(2, 4, 8, 8), torch.zeros(2, 4, 8, 8), cells, "mask") == 1  # ours
+    cells[1] = 0
+    assert masked_loss(torch.ones(2, 4, 8, 8), torch.zeros(2, 4, 8, 8), cells, "mask") == 0.5
     ones, zeros = torch.ones(2, 4, 8, 8), torch.zeros(2, 4, 8, 8)
     assert masked_loss(ones, zeros, cells) == pytest.approx(8 / 64), "normalised by all numbers, not by the mask's"
 
@@ -544,9 +547,9 @@ def requests(count: int, **changes: Any) -> list[Request]:
     return [Request(seed=n, normal=picture((64, 64), n % 3), defect="scratch", **changes) for n in range(count)]
 
 
-@pytest.mark.parametrize("reweight", ["off", "code", "paper"])
-def test_batches_equal_singles(random_base: Path, toys: TrainingSet, reweight: str) -> None:
-    made = method(random_base, reweight=reweight, sampling_batch=5)
+@pytest.mark.parametrize(("reweight", "guidance"), [("off", 1.0), ("code", 2.0), ("paper", 1.0)])
+def test_batches_equal_singles(random_base: Path, toys: TrainingSet, reweight: str, guidance: float) -> None:
+    made = method(random_base, reweight=reweight, guidance=guidance, sampling_batch=5)
     made.fit(toys)
     asked = requests(5)
     asked[2] = Request(seed=2, normal=picture((90, 70), 2), mask=disc((90, 70)), defect="scratch")

@@ -82,6 +82,8 @@ def draw(
         normals = torch.stack([signed(picture) for picture in pictures]).to(base.device)
         weighing = None if options.reweight == "off" else Reweighting(base.unet, options.reweight)
 
+        empty = None if options.guidance == 1.0 else _empty(base)
+
         def work(part: slice) -> list[RGB]:
             places = model.encoder(spread[part])
             looks = [model.tokens.of(task.defect) for task in tasks[part]]
@@ -96,6 +98,8 @@ def draw(
                 [task.generator for task in tasks[part]],
                 steps=options.sampling_steps or (50 if base.small else 200),
                 eta=options.eta,
+                guidance=options.guidance,
+                empty=empty,
                 weighing=weighing,
             )
             levels = ((painted.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
@@ -161,12 +165,18 @@ def _masks(
     return [found[number] for number in range(len(tasks))], tries
 
 
+def _empty(base: Base) -> torch.Tensor:
+    with torch.no_grad(), rows_apart(base.device):
+        return base.embed([""])
+
+
 def _new_masks(model: Model, options: AnomalyDiffusionOptions, tasks: Sequence[_Task], threads: int) -> list[Mask]:
     """A mask for each, whatever it is like."""
     base = model.base
     prompts = [template(task.rng) for task in tasks]
-    with torch.no_grad(), rows_apart(base.device):
-        empty = base.embed([""])
+    empty = _empty(base)
+
+    threshold = (0.0 if base.small else 0.8) if options.mask_threshold is None else options.mask_threshold
 
     def work(part: slice) -> list[Mask]:
         text, _ = embed(base, prompts[part], [model.mask_tokens.of(task.defect) for task in tasks[part]])
@@ -178,7 +188,7 @@ def _new_masks(model: Model, options: AnomalyDiffusionOptions, tasks: Sequence[_
             steps=options.mask_sampling_steps or (25 if base.small else 100),
             eta=options.eta,
             guidance=options.mask_guidance,
-            threshold=options.mask_threshold,
+            threshold=threshold,
         )
 
     return share_out(work, len(tasks), threads, base.device)

@@ -28,10 +28,10 @@ class AnomalyDiffusionOptions:
         None, "spatial encoder: 356 M parameters (published) or 0.3 M (ours); null: paper, at 128 pixels small"
     )
     steps: Annotated[int, Ge(1)] | None = option(
-        None, "steps for tokens and encoder in all; null: 300000, at 128 pixels 300 a defect type"
+        None, "steps for tokens and encoder in all; null: 300000, at 128 pixels 150 a defect type"
     )
     mask_steps: Annotated[int, Ge(1)] | None = option(
-        None, "steps for the mask tokens a defect type; null: 30000, at 128 pixels 200"
+        None, "steps for the mask tokens a defect type; null: 30000, at 128 pixels 100"
     )
     batch: Annotated[int, Ge(1)] = option(4, "shots a step")
     lr: Annotated[float, Gt(0)] = option(2e-2, "tokens' rate: 5e-3 scaled by the batch of 4, as published")
@@ -40,6 +40,9 @@ class AnomalyDiffusionOptions:
     )
     lora_lr: Annotated[float, Gt(0)] | None = option(None, "adapters' rate; null: 1e-4, at 128 pixels 1e-3")
     mask_weight_decay: Annotated[float, Ge(0)] = option(0.01, "weight decay of the mask tokens (AdamW)")
+    loss_over: Literal["all", "mask"] | None = option(
+        None, "masked loss is a mean over all latents (published) or each shot's mask (ours); null: all, at 128 mask"
+    )
     augment: Annotated[float, Interval(ge=0, le=1)] = option(
         0.5, "how often a batch is mirrored, turned by up to 20 degrees and cropped"
     )
@@ -51,12 +54,13 @@ class AnomalyDiffusionOptions:
     reweight: Literal["off", "code", "paper"] = option(
         "off", "adaptive attention re-weighting, by the published code's form or the paper's"
     )
+    guidance: Annotated[float, Ge(1)] = option(1.0, "classifier-free guidance of the images; published: 1, none")
     sampling_steps: Annotated[int, Ge(2)] | None = option(None, "DDIM steps an image; null: 200, at 128 pixels 50")
     eta: Annotated[float, Interval(ge=0, le=1)] = option(1.0, "noise of the DDIM steps")
     mask_sampling_steps: Annotated[int, Ge(2)] | None = option(None, "DDIM steps a mask; null: 100, at 128 pixels 25")
     mask_guidance: Annotated[float, Ge(1)] = option(5.0, "classifier-free guidance of the masks")
-    mask_threshold: Annotated[float, Interval(gt=-1, lt=1)] = option(
-        0.8, "a mask picture's pixels above this, of -1 to 1, are mask"
+    mask_threshold: Annotated[float, Interval(gt=-1, lt=1)] | None = option(
+        None, "a mask picture's pixels above this, of -1 to 1, are mask; null: 0.8, at 128 pixels 0"
     )
     mask_border: Literal["reject", "keep"] | None = option(
         None, "masks that run along the border: drawn again (published) or kept; null: keep where shots were cropped"

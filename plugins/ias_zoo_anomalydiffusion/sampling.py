@@ -54,11 +54,10 @@ def draw_masks(
     context = torch.cat([empty.expand_as(text), text]) if guided else text
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        inputs = torch.cat([latents, latents]) if guided else latents
-        told: torch.Tensor = base.unet(inputs.to(base.dtype), timestep, encoder_hidden_states=context.to(base.dtype))[0]
+        told = _told(base, torch.cat([latents, latents]) if guided else latents, timestep, context)
         if not guided:
-            return told.float()
-        without, with_text = told.float().chunk(2)
+            return told
+        without, with_text = told.chunk(2)
         return without + guidance * (with_text - without)
 
     latents = _run(base, predict, generators, steps, eta)
@@ -88,12 +87,14 @@ def paint(
     *,
     steps: int,
     eta: float,
+    guidance: float = 1.0,
+    empty: torch.Tensor | None = None,
     weighing: Reweighting | None = None,
 ) -> torch.Tensor:
     """Paint defects into normals by blended sampling.
 
     Before each step, z_t becomes m z_t + (1 - m) q(y, t) with y the normal's latents: outside the mask the picture is
-    the normal's at every noise level, and the denoiser fits the defect to it. No guidance, no last blend.
+    the normal's at every noise level, and the denoiser fits the defect to it. No last blend; guidance is ours.
 
     Parameters
     ----------
@@ -103,6 +104,8 @@ def paint(
         m, B x 1 x h x w of 0 and 1.
     text, spans:
         B x 77 x D embeddings, and where the anomaly's vectors are in each.
+    guidance, empty:
+        Above 1, eps_empty + guidance (eps_text - eps_empty), with ``empty`` 1 x 77 x D of the empty prompt.
     weighing:
         Entered by the caller; None: no re-weighting.
 
@@ -125,8 +128,16 @@ def paint(
         return latents
 
     def predict(latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        told: torch.Tensor = base.unet(latents.to(base.dtype), timestep, encoder_hidden_states=text.to(base.dtype))[0]
-        return told.float()
+        told = _told(base, latents, timestep, text)
+        if guidance == 1.0 or empty is None:
+            return told
+        weights = None
+        if weighing is not None:  # the empty prompt has no words to weigh
+            weights, weighing.weights = weighing.weights, None
+        without = _told(base, latents, timestep, empty.expand_as(text))
+        if weighing is not None:
+            weighing.weights = weights
+        return without + guidance * (told - without)
 
     if weighing is not None:
         weighing.spans, weighing.weights = spans, None
@@ -144,6 +155,11 @@ def blend(
     """M z_t + (1 - M) q(y, t), with fresh noise."""
     noisy = base.scheduler.add_noise(clean, gaussian(clean.shape[1:], generators, base.device), timestep)
     return torch.where(cells > 0, latents, noisy)
+
+
+def _told(base: Base, latents: torch.Tensor, timestep: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    told: torch.Tensor = base.unet(latents.to(base.dtype), timestep, encoder_hidden_states=context.to(base.dtype))[0]
+    return told.float()
 
 
 def _run(

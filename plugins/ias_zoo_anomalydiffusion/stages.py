@@ -22,8 +22,10 @@ Preview = Callable[[int, Path], None]
 """Writes a picture of what the model makes after so many steps into a folder."""
 
 
-def masked_loss(predicted: torch.Tensor, target: torch.Tensor, cells: torch.Tensor | None) -> torch.Tensor:
-    """Mean (m (predicted - target))^2 over all numbers, not the mask's alone; without cells the plain mean square.
+def masked_loss(
+    predicted: torch.Tensor, target: torch.Tensor, cells: torch.Tensor | None, over: str = "all"
+) -> torch.Tensor:
+    """The mean of (m (predicted - target))^2 over all numbers, not the mask's alone; without cells the plain one.
 
     Parameters
     ----------
@@ -31,9 +33,15 @@ def masked_loss(predicted: torch.Tensor, target: torch.Tensor, cells: torch.Tens
         B x C x h x w.
     cells:
         m, B x 1 x h x w of 0 and 1.
+    over:
+        ``all`` numbers (published): a shot counts by its mask's area; or the ``mask``'s own: each shot alike (ours).
     """
-    error = predicted - target
-    return (error if cells is None else cells * error).square().mean()
+    if cells is None:
+        return (predicted - target).square().mean()
+    squares = (cells * (predicted - target)).square().mean(dim=(1, 2, 3))
+    if over == "mask":
+        squares = squares / cells.mean(dim=(1, 2, 3)).clamp(min=1 / cells[0].numel())
+    return squares.mean()
 
 
 def predict(
@@ -64,9 +72,11 @@ class AnomalyStage:
         encoder: SpatialEncoder,
         rates: Mapping[str, float],
         cells: str,
+        over: str,
         preview: Preview,
     ) -> None:
-        self.base, self.data, self.pictures, self.cells, self.preview = base, data, pictures, cells, preview
+        self.base, self.data, self.pictures, self.preview = base, data, pictures, preview
+        self.cells, self.over = cells, over
         self.tokens, self.encoder, self.rates = tokens, encoder, rates
         self.modules: Mapping[str, nn.Module] = {"tokens": tokens, "encoder": encoder}
         if any(parameter.requires_grad for parameter in base.unet.parameters()):
@@ -93,7 +103,7 @@ class AnomalyStage:
         ]
         context, _ = embed(base, [template(batch.rng) for _ in vectors], vectors)
         told, wanted = predict(base, batch.pixels, context, batch.generators)
-        return {"masked": masked_loss(told, wanted, to_cells(masks, told.shape[-1], self.cells))}
+        return {"masked": masked_loss(told, wanted, to_cells(masks, told.shape[-1], self.cells), self.over)}
 
 
 class MaskStage:

@@ -117,12 +117,13 @@ class AnomalyDiffusion(TrainableSynthesizer):
             model.encoder,
             rates,
             cells_of(options, base),
+            options.loss_over or ("mask" if base.small else "all"),
             preview,
         )
         masks = MaskStage(base, data, pictures("masks", options.mask_augment), model.mask_tokens, options, preview)
         types = len(data.defects)
-        steps = options.steps or (300 * types if base.small else 300_000)
-        mask_steps = types * (options.mask_steps or (200 if base.small else 30_000))
+        steps = options.steps or (150 * types if base.small else 300_000)
+        mask_steps = types * (options.mask_steps or (100 if base.small else 30_000))
         for stage, count in ((anomaly, steps), (masks, mask_steps)):
             schedule = Schedule(
                 steps=count,
