@@ -146,18 +146,28 @@ class DualProcessor:
             if branch == 0:
                 flow.tokens[self.number] = hidden_states
             else:
-                pairs = context.unflatten(0, (-1, 2))
+                pairs = in_pairs(context)
                 mixed = flow.backgrounds[str(self.number)](pairs[:, 0], flow.tokens[self.number])
                 context = torch.stack([mixed, pairs[:, 1]], dim=1).flatten(0, 1)
         query, key, value = (
-            flow.project(layer, values, branch).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            _by_head(flow.project(layer, values, branch), attn.heads)
             for layer, values in ((attn.to_q, hidden_states), (attn.to_k, context), (attn.to_v, context))
         )
         heads = F.scaled_dot_product_attention(query, key, value, scale=attn.scale)
         y = flow.project(attn.to_out[0], heads.transpose(1, 2).flatten(2), branch)
         if flow.interactions is not None:
-            y = flow.interactions[self.number](y.unflatten(0, (-1, 2))).flatten(0, 1)
+            y = flow.interactions[self.number](in_pairs(y)).flatten(0, 1)
         return y
+
+
+def in_pairs(rows: torch.Tensor) -> torch.Tensor:
+    """2B x N x C to B x 2 x N x C."""
+    return rows.reshape(-1, 2, *rows.shape[1:])
+
+
+def _by_head(values: torch.Tensor, heads: int) -> torch.Tensor:
+    """Rows x N x C to rows x heads x N x C / heads."""
+    return values.reshape(*values.shape[:2], heads, -1).transpose(1, 2)
 
 
 def attention_layers(unet: nn.Module) -> list[tuple[str, Any]]:

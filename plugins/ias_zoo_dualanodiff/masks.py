@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ias_zoo_dualanodiff.options import DualAnoDiffOptions
 
 LEAST_CONTRAST = 0.06
-"""Of 1: an anomaly that is nowhere farther from mid-grey, after smoothing, is none. The embedded base makes 0.02 of grey."""
+"""Of 1: an anomaly that is nowhere farther from mid-grey, after smoothing, is none. The embedded base turns plain grey
+into 0.02."""
 MOST_CONTRAST = 0.2  # a threshold above this would cut parts off strong anomalies
 CLOSED_GAP = 1 / 15  # of the side: what a grey defect shows is often its outline; 9 pixels at 128 x 128
 SMALLEST_PART = 1 / 3000  # of the picture: 5 pixels at 128 x 128

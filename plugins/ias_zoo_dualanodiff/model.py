@@ -172,7 +172,8 @@ class DualModel:
             writes = Flow(runs, None, chosen.backgrounds, tokens)
             self._run(unet, background, timesteps[0::2], text[0::2], writes)
         flow = Flow(runs, chosen.interactions, chosen.backgrounds, tokens)
-        return self._run(unet, latents, timesteps, text, flow)
+        predicted: torch.Tensor = self._run(unet, latents, timesteps, text, flow)
+        return predicted
 
     def _run(self, unet: Any, latents: torch.Tensor, timesteps: torch.Tensor, text: torch.Tensor, flow: Flow) -> Any:
         return unet(

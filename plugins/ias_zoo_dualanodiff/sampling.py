@@ -111,7 +111,8 @@ def denoise_pairs(
             without, with_text = noise.chunk(2)
             noise = without + guidance * (with_text - without)
         latents = solver.step(noise, timestep, latents).prev_sample
-    return latents
+    clean: torch.Tensor = latents
+    return clean
 
 
 def _noisy(

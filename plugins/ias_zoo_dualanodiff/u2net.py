@@ -79,7 +79,8 @@ class Block(nn.Module):
         for level in range(self.height - 1, 0, -1):
             beside = kept.pop()
             here = self.get_submodule(f"rebnconv{level}d")(torch.cat([_like(here, beside), beside], dim=1))
-        return here + x
+        whole: torch.Tensor = here + x
+        return whole
 
 
 class U2Net(nn.Module):
