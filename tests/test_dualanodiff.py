@@ -655,6 +655,13 @@ def test_weights_come_back_to_the_bit(random_base: Path, products: Any, tmp_path
     assert [sample.defect for sample in samples[0]] == ["hole", "spot", "hole"]
 
 
+def test_half_precision(random_base: Path, toys: TrainingSet, tmp_path: Path) -> None:
+    fitted(random_base, toys).save_pretrained(tmp_path / "weights")
+    half = ias_zoo.load("dualanodiff", tmp_path / "weights", base=str(random_base), device="cpu", dtype="bfloat16")
+    assert {p.dtype for module in half._model.sets[0].modules.values() for p in module.parameters()} == {torch.bfloat16}
+    assert half.synthesize([ias_zoo.Request(seed=0, defect="scratch")])[0].image.shape == (64, 64, 3)
+
+
 def test_peft_reads_an_adapter_by_itself(random_base: Path, toys: TrainingSet, tmp_path: Path) -> None:
     made = fitted(random_base, toys)
     made.save_pretrained(tmp_path / "weights")

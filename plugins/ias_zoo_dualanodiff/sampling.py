@@ -46,7 +46,8 @@ class Merged:
     def __call__(self, layer: Any, values: torch.Tensor, branch: int | None) -> torch.Tensor:
         """See :class:`ias_zoo_dualanodiff.interaction.Projections`."""
         if id(layer) not in self._weights:
-            first, second = (layer.base_layer.weight + layer.get_delta_weight(name) for name in self.names)
+            plain = layer.base_layer.weight
+            first, second = (plain + layer.get_delta_weight(name).to(plain.dtype) for name in self.names)
             self._weights[id(layer)] = (first, second)
         weights, bias = self._weights[id(layer)], layer.base_layer.bias
         if branch is not None:
