@@ -37,6 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "mask_threshold": -0.9,
         "mask_border": "keep",
     },
+    "dualanodiff": {"steps": 2, "sampling_steps": 4, "rank": 2},
     "seas": {"steps": 2, "mask_steps": 2, "sampling_steps": 4, "rank": 2, "mask_channels": (16, 16)},
     "dfmgan": {"kimg": 0.008, "batch": 4},
     "defect_gan": {"steps": 2, "batch": 2, "mask_threshold": 0.1},

@@ -28,6 +28,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "mask_threshold": -0.9,
         "mask_border": "keep",
     },
+    "dualanodiff": {"steps": 1, "sampling_steps": 2, "rank": 2},
     "seas": {"steps": 1, "mask_steps": 1, "sampling_steps": 3, "rank": 2, "mask_channels": [16, 16]},
     "dfmgan": {"kimg": 0.008, "batch": 4},
     "defect_gan": {"steps": 2, "batch": 2, "mask_threshold": 0.1},

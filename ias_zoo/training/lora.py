@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +18,21 @@ Start = Literal["gaussian", "kaiming"]
 """How an adapter starts. Neither changes anything before the first step, nor the network's own weights, so that the
 adapter alone is all there is to save."""
 
+DEFAULT = "default"
+"""The name of an adapter that is alone, as peft calls it."""
+
 _PREFIX = "base_model.model."
 _FILE = "adapter_model.safetensors"
 
 
 def add_lora(
-    network: Any, rank: int, targets: Sequence[str], *, alpha: float | None = None, start: Start = "gaussian"
+    network: Any,
+    rank: int,
+    targets: Sequence[str],
+    *,
+    alpha: float | None = None,
+    start: Start = "gaussian",
+    name: str = DEFAULT,
 ) -> None:
     """Put adapters on the layers of a network, of diffusers or a plain module, whose names end in one of the targets.
 
@@ -34,6 +45,8 @@ def add_lora(
         None: the rank, so that the update counts once.
     start:
         ``gaussian``: A ~ N(0, 1 / rank). ``kaiming``: A uniform, as peft and its authors start it. B = 0 in both.
+    name:
+        The adapter's name, for networks that carry several. Each name has a start of its own.
     """
     from peft import LoraConfig
 
@@ -44,8 +57,8 @@ def add_lora(
         init_lora_weights=True if start == "kaiming" else start,
     )
     with torch.random.fork_rng(devices=[]):  # the adapters' start is drawn from the global generator
-        torch.manual_seed(seed_for("lora", rank))
-        _attach(network, config)
+        torch.manual_seed(seed_for("lora", rank) if name == DEFAULT else seed_for("lora", rank, name))
+        _attach(network, config, name)
 
 
 @contextlib.contextmanager
@@ -64,19 +77,19 @@ def without_lora(network: Any) -> Iterator[None]:
             parameter.requires_grad_(trains[name])
 
 
-def save_lora(network: Any, folder: Path) -> None:
-    """Write ``adapter_config.json`` and ``adapter_model.safetensors``."""
+def save_lora(network: Any, folder: Path, name: str = DEFAULT) -> None:
+    """Write ``adapter_config.json`` and ``adapter_model.safetensors`` of one adapter."""
     from peft import get_peft_model_state_dict
 
-    network.peft_config["default"].save_pretrained(str(folder))
-    state = {
-        f"{_PREFIX}{name}": t.detach().cpu().contiguous() for name, t in get_peft_model_state_dict(network).items()
-    }
-    save_file(state, folder / _FILE)
+    config = copy.copy(network.peft_config[name])
+    config.base_model_name_or_path = None  # transformers notes where its network was on this machine
+    config.save_pretrained(str(folder))
+    found = get_peft_model_state_dict(network, adapter_name=name)
+    save_file({f"{_PREFIX}{key}": t.detach().cpu().contiguous() for key, t in found.items()}, folder / _FILE)
 
 
-def load_lora(network: Any, folder: Path) -> None:
-    """Put the adapters of a folder on a network.
+def load_lora(network: Any, folder: Path, name: str = DEFAULT) -> None:
+    """Put the adapter of a folder on a network, under a name.
 
     Raises
     ------
@@ -88,19 +101,23 @@ def load_lora(network: Any, folder: Path) -> None:
     config = LoraConfig.from_pretrained(str(folder))
     config.init_lora_weights = True  # overwritten below; a start of another kind might change the network's own weights
     with torch.random.fork_rng(devices=[]):
-        _attach(network, config)
-    state = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(folder / _FILE).items()}
-    wanted = set(get_peft_model_state_dict(network))
+        _attach(network, config, name)
+    state = {key.removeprefix(_PREFIX): tensor for key, tensor in load_file(folder / _FILE).items()}
+    wanted = set(get_peft_model_state_dict(network, adapter_name=name))
     if different := sorted(wanted ^ set(state)):
         raise ValueError(f"the adapter and this base have different layers, among them {different[0]}")
-    set_peft_model_state_dict(network, state)
+    set_peft_model_state_dict(network, state, adapter_name=name)
 
 
-def _attach(network: Any, config: Any) -> None:
-    if hasattr(network, "add_adapter"):
-        network.add_adapter(config)
-        return
-    from peft import inject_adapter_in_model
+def _attach(network: Any, config: Any, name: str) -> None:
+    with warnings.catch_warnings():
+        # peft warns of a second adapter, lest it be there by mistake; here each has a name that somebody gave
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`", category=UserWarning)
+        if hasattr(network, "add_adapter"):
+            network.add_adapter(config, adapter_name=name)
+            return
+        from peft import inject_adapter_in_model
 
-    inject_adapter_in_model(config, network)
-    network.peft_config = {"default": config}  # where peft's own saving and loading look for it
+        inject_adapter_in_model(config, network, adapter_name=name)
+    # where peft's own saving and loading look for it
+    network.peft_config = {**getattr(network, "peft_config", {}), name: config}

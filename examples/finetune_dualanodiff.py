@@ -1,0 +1,35 @@
+"""DualAnoDiff, whole: a folder in, one model a defect type, 100 image-and-mask pairs out.
+
+    python examples/finetune_dualanodiff.py parts/ result/ [--base tiny] [--bcm code]
+
+``parts/`` holds good pictures (train/good), a handful of defective ones (test/<defect>) and their masks
+(ground_truth/<defect>/<name>_mask.png). ``--bcm`` is for products on a plain background; textures go without.
+"""
+
+import argparse
+from pathlib import Path
+
+import ias_zoo
+from ias_zoo.generation.plan import make_plan
+from ias_zoo.generation.run import run
+from ias_zoo.report.contact_sheet import sheet_of_run
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("data", type=Path)
+parser.add_argument("out", type=Path)
+parser.add_argument("--base", default="tiny", help="tiny runs on a laptop; the paper's: Stable Diffusion 1.5")
+parser.add_argument("--bcm", default="off", choices=("off", "code", "paper"), help="background compensation")
+parser.add_argument("--shots", type=int, help="shots of each defect type; default: the first third, rounded down")
+parser.add_argument("-n", type=int, default=100)
+arguments = parser.parse_args()
+
+if __name__ == "__main__":  # worker processes import this file
+    weights = arguments.out / "weights"
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    dualanodiff = ias_zoo.load("dualanodiff", base=arguments.base, bcm=arguments.bcm)
+    report = dualanodiff.fit(arguments.data, count=arguments.shots, out=weights)
+    print(f"fitted {', '.join(report.defects)} in {report.seconds:.0f} s; weights and loss curves in {weights}")
+
+    plan = make_plan("dualanodiff", arguments.data, arguments.n, weights=str(weights))
+    summary = run(plan, arguments.out / "pairs", workers=2)
+    print(f"{summary.made} pairs in {summary.folder}; look at {sheet_of_run(summary.folder)}")

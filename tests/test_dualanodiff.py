@@ -1,0 +1,803 @@
+"""DualAnoDiff against its publication: branches, interaction, loss, data, background compensation, sampler, weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+import ias_zoo
+from ias_zoo.data.images import encode_png
+from ias_zoo.diffusion.base import Base, gaussian, generator, open_base
+from ias_zoo.diffusion.rows import rows_apart
+from ias_zoo.errors import DataError, OptionError, RequestError, WeightsError
+from ias_zoo.generation.requests import Normals
+from ias_zoo.testing.subject import picture, toy_set
+from ias_zoo.training.lora import add_lora
+from ias_zoo.training.shots import Shot, TrainingSet, load_shots
+from ias_zoo.training.trainer import Schedule, train
+from ias_zoo_dualanodiff.interaction import Background, ByPeft, Interaction, attention_layers
+from ias_zoo_dualanodiff.model import ANOMALY_PROMPT, GLOBAL_PROMPT, TEXT_TARGETS, UNET_TARGETS, DualModel
+from ias_zoo_dualanodiff.options import DualAnoDiffOptions
+from ias_zoo_dualanodiff.sampling import Merged, denoise_pairs, pndm
+from ias_zoo_dualanodiff.stages import (
+    SD_SCALE,
+    Batches,
+    PairStage,
+    anomaly_of,
+    background_latents,
+    pair_loss,
+    signed,
+    without_product,
+)
+from ias_zoo_dualanodiff.synthesizer import DualAnoDiff
+
+QUICK: dict[str, Any] = {"steps": 1, "sampling_steps": 2, "rank": 2, "sampling_batch": 4}
+PROMPTS = (GLOBAL_PROMPT, ANOMALY_PROMPT)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
+    return load_shots(toy_set(tmp_path_factory.mktemp("toys")), shots=4)
+
+
+def dual(random_base: Path, **options: Any) -> DualModel:
+    """A model with one set of adapters at its start; ``rank`` 4 and the published start unless asked otherwise."""
+    base = open_base(str(random_base), None, device="cpu")
+    model = DualModel(base, DualAnoDiffOptions(**({"rank": 4, "saim_start": "default"} | options)))
+    model.add_set()
+    return model
+
+
+def rows(model: DualModel, pairs: int = 2, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Noisy latents, timesteps and prompts of pairs."""
+    base = model.base
+    side = base.unet.config.sample_size
+    latents = torch.randn(2 * pairs, base.unet.config.in_channels, side, side, generator=generator(seed))
+    t = torch.tensor([700, 20, 300][:pairs]).repeat_interleave(2)
+    return latents, t, model.embed(0, list(PROMPTS)).repeat(pairs, 1, 1)
+
+
+def zero_out(model: DualModel) -> None:
+    for layer in model.sets[0].interactions:
+        nn.init.zeros_(layer.to_out.weight)
+        nn.init.zeros_(layer.to_out.bias)
+
+
+def up_weights(network: nn.Module, adapter: str) -> list[nn.Parameter]:
+    return [p for name, p in network.named_parameters() if "lora_B" in name and f".{adapter}." in name]
+
+
+def randomise(parameters: list[nn.Parameter], seed: int = 5) -> None:
+    assert parameters
+    source = generator(seed)
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=source))
+
+
+# 1. The start
+
+
+@torch.no_grad()
+def test_without_what_is_learned_it_is_the_base(random_base: Path) -> None:
+    base = open_base(str(random_base), None, device="cpu")
+    model = dual(random_base)
+    inputs = rows(model)
+    plain = base.unet(inputs[0], inputs[1], encoder_hidden_states=base.embed(list(PROMPTS) * 2)).sample
+    assert (model.predict(0, *inputs) - plain).abs().max() > 0.01, "the published start is another network"
+    zero_out(model)
+    assert torch.allclose(model.predict(0, *inputs), plain, atol=1e-5)
+    at_zero = dual(random_base, saim_start="zero")
+    assert torch.allclose(at_zero.predict(0, *inputs), plain, atol=1e-5)
+
+
+# 2. and 5. Who sees whom
+
+
+@torch.no_grad()
+def test_pairs_do_not_see_each_other(random_base: Path) -> None:
+    model = dual(random_base)
+    latents, t, text = rows(model)
+    before = model.predict(0, latents, t, text)
+    changed = latents.clone()
+    changed[1] += 1
+    moved = (model.predict(0, changed, t, text) != before).flatten(1).any(dim=1).tolist()
+    assert moved == [True, True, False, False]
+    zero_out(model)
+    before = model.predict(0, latents, t, text)
+    moved = (model.predict(0, changed, t, text) != before).flatten(1).any(dim=1).tolist()
+    assert moved == [False, True, False, False]
+
+
+@torch.no_grad()
+def test_each_branch_has_its_own_adapter(random_base: Path) -> None:
+    model = dual(random_base)
+    zero_out(model)
+    inputs = rows(model)
+    before = model.predict(0, *inputs)
+    randomise(up_weights(model.base.unet, model.sets[0].branches[1]))
+    after = model.predict(0, *inputs)
+    assert torch.allclose(after[0::2], before[0::2], atol=1e-6)
+    assert (after[1::2] - before[1::2]).abs().amax(dim=(1, 2, 3)).min() > 1e-3
+
+
+@torch.no_grad()
+def test_sets_of_different_types_do_not_touch_each_other(random_base: Path) -> None:
+    model = dual(random_base)
+    inputs = rows(model)
+    before = model.predict(0, *inputs)
+    model.add_set()
+    for name in model.sets[1].branches:
+        randomise(up_weights(model.base.unet, name))
+    randomise(up_weights(model.base.text_encoder, model.sets[1].text))
+    assert torch.equal(model.predict(0, *inputs), before)
+    assert torch.equal(model.embed(0, list(PROMPTS)).repeat(2, 1, 1), inputs[2])
+    assert not torch.equal(model.embed(1, list(PROMPTS)), inputs[2][:2])
+    assert not torch.allclose(model.predict(1, *inputs), before, atol=1e-3)
+
+
+# 3. What trains
+
+
+@pytest.mark.parametrize("bcm", ["off", "code"])
+def test_what_trains(random_base: Path, toys: TrainingSet, bcm: str) -> None:
+    model = dual(random_base, bcm=bcm)
+    model.add_set()
+    stage = PairStage("pairs", model, 1, batches(toys, bcm=bcm), lambda defect: PROMPTS, (1e-3, 1e-3), no_preview)
+    sum(stage.loss(0, 0).values()).backward()
+    base, trained = model.base, model.sets[1]
+    for network, names in ((base.unet, trained.branches), (base.text_encoder, (trained.text,))):
+        for name, parameter in network.named_parameters():
+            mine = any(f".{adapter}." in name for adapter in names)
+            assert parameter.requires_grad is mine, name
+            if not mine:
+                assert parameter.grad is None, name
+            elif "lora_A" in name:
+                assert parameter.grad is not None
+                assert not parameter.grad.any(), f"{name}: up is zero, so down has no gradient yet"
+    assert not any(parameter.requires_grad for parameter in base.vae.parameters())
+    for name in trained.branches:
+        assert all(parameter.grad is not None and parameter.grad.any() for parameter in up_weights(base.unet, name))
+    assert any(parameter.grad.any() for parameter in up_weights(base.text_encoder, trained.text))
+    assert all(parameter.grad.any() for layer in trained.interactions for parameter in (layer.to_out.weight,))
+    assert all(p.grad is None for module in model.sets[0].modules.values() for p in module.parameters())
+    listed = {id(p) for group in stage.parameter_groups() for p in group["params"]}
+    everything = [base.unet, base.text_encoder, *trained.modules.values()]
+    assert listed == {id(p) for module in everything for p in module.parameters() if p.requires_grad}
+
+
+# 4. Sizes
+
+
+def sd15_unet() -> Any:
+    with torch.device("meta"):
+        return UNet2DConditionModel(
+            sample_size=64,
+            block_out_channels=(320, 640, 1280, 1280),
+            layers_per_block=2,
+            cross_attention_dim=768,
+            attention_head_dim=8,
+        )
+
+
+def count(parameters: Any) -> int:
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def test_sizes_at_stable_diffusion_15() -> None:
+    unet = sd15_unet()
+    layers = attention_layers(unet)
+    widths = [layer.query_dim for _, layer in layers]
+    assert [widths.count(width) for width in (320, 640, 1280)] == [10, 10, 12]
+    with torch.device("meta"):
+        assert sum(count(Interaction(width).parameters()) for width in widths) == 124_078_720
+        used = [width for (name, _), width in zip(layers, widths, strict=True) if name.endswith(".attn1")]
+        assert len(used) == 16
+        assert sum(count(Background(width).parameters()) for width in used) == 8_004_816  # ours: those that are used
+        assert sum(count(Background(width).parameters()) for width in widths) == 16_009_632  # published: in every layer
+        text = CLIPTextModel(
+            CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+        )
+        for name in ("global0", "anomaly0"):
+            add_lora(unet, 32, UNET_TARGETS, name=name)
+        add_lora(text, 32, TEXT_TARGETS, name="text0")
+    for name in ("global0", "anomaly0"):
+        assert count(p for key, p in unet.named_parameters() if f".{name}." in key) == 6_377_472
+    assert count(p for key, p in text.named_parameters() if "lora_" in key) == 2_359_296
+
+
+def test_adapters_count_once_and_start_as_published(random_base: Path) -> None:
+    model = dual(random_base, rank=16)
+    for name in model.sets[0].branches:
+        config = model.base.unet.peft_config[name]
+        assert config.r == config.lora_alpha == 16
+        assert (config.lora_dropout, config.bias) == (0.0, "none")
+        assert not any(parameter.any() for parameter in up_weights(model.base.unet, name))
+    down = {
+        name: torch.cat([p.flatten() for key, p in model.base.unet.named_parameters() if f"lora_A.{name}." in key])
+        for name in model.sets[0].branches
+    }
+    one, other = down.values()
+    assert one.std().item() == pytest.approx(1 / 16, rel=0.02)
+    assert not torch.equal(one, other), "the branches' adapters start alike"
+
+
+# 6. Interaction
+
+
+def test_interaction_is_attention_of_two_tokens() -> None:
+    torch.manual_seed(0)
+    layer, y = Interaction(12), torch.randn(3, 2, 5, 12)
+    assert layer.norm.eps == 1e-6
+    out = layer(y)
+    assert out.shape == y.shape
+    tokens = y.transpose(1, 2)  # B x N x 2 x C, as written down: softmax over the two tokens of a position
+    s = layer.to_in(layer.norm(tokens))
+    attention = (layer.to_q(s) @ layer.to_k(s).transpose(-1, -2) / 12**0.5).softmax(dim=-1)
+    expected = tokens + layer.to_out(attention @ layer.to_v(s))
+    assert torch.allclose(out, expected.transpose(1, 2), atol=1e-6)
+    assert torch.allclose(layer(y.flip(1)), out.flip(1), atol=1e-6), "the branches are told apart"
+    equal = y[:, :1].expand(-1, 2, -1, -1)
+    assert torch.equal(layer.weights(equal), torch.full((3, 2, 5, 1), 0.5))
+    assert torch.equal(layer(equal)[:, 0], layer(equal)[:, 1])
+
+
+@torch.no_grad()
+def test_interaction_follows_every_attention_layer(random_base: Path) -> None:
+    model = dual(random_base)
+    calls: list[tuple[int, ...]] = []
+    for layer in model.sets[0].interactions:
+        layer.register_forward_hook(lambda module, given, out: calls.append(tuple(out.shape)))
+    model.predict(0, *rows(model))
+    assert len(calls) == len(model.sets[0].interactions) == len(attention_layers(model.base.unet)) == 32
+    assert all(shape[:2] == (2, 2) for shape in calls)
+
+
+# 7. Loss
+
+
+def no_preview(step: int, folder: Path) -> None:
+    """Nothing."""
+
+
+def batches(toys: TrainingSet, *, bcm: str = "off", size: int = 2, flip: bool = True) -> Batches:
+    backgrounds = None if bcm == "off" else [shot.image // 2 for shot in toys.shots]
+    return Batches(toys.shots, backgrounds, 64, None, size, 3, flip=flip)
+
+
+def test_loss_is_the_mean_over_both_branches(random_base: Path, toys: TrainingSet) -> None:
+    model, made = dual(random_base), batches(toys)
+    seen: dict[str, Any] = {}
+
+    def predict(number: int, latents: torch.Tensor, t: torch.Tensor, text: torch.Tensor, background: Any) -> Any:
+        seen.update(noisy=latents, t=t, text=text, background=background)
+        return seen.get("answer", torch.zeros_like(latents))
+
+    model.predict = predict  # type: ignore[method-assign,assignment]
+    terms = pair_loss(model, 0, made.make(4, 0), lambda defect: PROMPTS)
+    batch = made.make(4, 0)
+    latents = model.base.encode(batch.pixels, batch.generators)
+    noise = gaussian(latents.shape[1:], batch.generators, model.base.device)
+    assert sum(terms.values()).item() == pytest.approx(float(noise.square().mean()), rel=1e-5)
+    halves = [float(noise[branch::2].square().mean()) / 2 for branch in (0, 1)]
+    assert [float(terms[name]) for name in ("picture", "anomaly")] == pytest.approx(halves, rel=1e-5)
+    assert torch.equal(seen["t"][0::2], seen["t"][1::2])
+    assert len(set(seen["t"].tolist())) == 2
+    assert not torch.equal(noise[0], noise[1])
+    assert torch.allclose(seen["noisy"], model.base.scheduler.add_noise(latents, noise, seen["t"]), atol=1e-5)
+    assert torch.equal(seen["text"], model.embed(0, list(PROMPTS)).repeat(2, 1, 1))
+    assert seen["background"] is None
+    seen["answer"] = noise
+    terms = pair_loss(model, 0, made.make(4, 0), lambda defect: PROMPTS)
+    assert sum(terms.values()).item() == pytest.approx(0, abs=1e-10)
+
+
+def test_a_base_that_predicts_v_learns_v(random_base: Path, toys: TrainingSet) -> None:
+    model, made = dual(random_base), batches(toys)
+    model.base.scheduler.register_to_config(prediction_type="v_prediction")
+    batch = made.make(1, 0)
+    latents = model.base.encode(batch.pixels, batch.generators)
+    noise = gaussian(latents.shape[1:], batch.generators, model.base.device)
+
+    def predict(number: int, noisy: torch.Tensor, t: torch.Tensor, text: Any, background: Any) -> torch.Tensor:
+        kept = model.base.scheduler.alphas_cumprod[t][:, None, None, None]
+        return kept.sqrt() * noise - (1 - kept).sqrt() * latents
+
+    model.predict = predict  # type: ignore[method-assign,assignment]
+    assert sum(pair_loss(model, 0, made.make(1, 0), lambda defect: PROMPTS).values()).item() < 1e-9
+
+
+# 8. Data
+
+
+def test_anomaly_is_the_shot_inside_its_mask_and_grey_outside(toys: TrainingSet) -> None:
+    batch = batches(toys, size=4).make(2, 0)
+    picture, anomaly = batch.pixels[0::2], batch.pixels[1::2]
+    assert batch.masks.dtype == torch.bool
+    assert batch.masks.flatten(1).any(dim=1).all()
+    inside = batch.masks[:, None].expand_as(picture)
+    assert torch.equal(anomaly[inside], picture[inside])
+    assert not anomaly[~inside].any()
+    assert anomaly_of(torch.full((3, 2, 2), -1.0), torch.zeros(2, 2, dtype=torch.bool)).eq(0).all()
+
+
+def test_mirroring_is_the_same_for_picture_mask_and_background() -> None:
+    y, x = np.mgrid[:64, :64].astype(np.uint8)
+    image = np.stack([x, y, 255 - x], axis=2)
+    mask = x > y
+    shot = Shot("s", image, mask, "scratch", "0" * 64)
+    kinds = set()
+    for step in range(12):
+        batch = Batches([shot], [image], 64, None, 1, 0, flip=True).make(step, 0)
+        pixels = ((batch.pixels[0] + 1) * 127.5).round()
+        assert batch.backgrounds is not None
+        assert torch.equal(batch.backgrounds[0], batch.pixels[0])
+        assert torch.equal(batch.masks[0], pixels[0] > pixels[1])
+        kinds.add((bool(pixels[0, 0, 0] > pixels[0, 0, -1]), bool(pixels[1, 0, 0] > pixels[1, -1, 0])))
+    assert len(kinds) == 4, "both ways, independently"
+    still = Batches([shot], [image], 64, None, 1, 0, flip=False)
+    assert all(torch.equal(still.make(step, 0).pixels[0], signed(image)) for step in range(6))
+
+
+def test_prompts() -> None:
+    assert PROMPTS == ("a vfx with sks", "sks")
+    assert GLOBAL_PROMPT.split()[-1] == ANOMALY_PROMPT
+
+
+def test_a_joint_model_names_the_type_in_both_prompts(random_base: Path) -> None:
+    made = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", models="joint", **QUICK)
+    assert made._prompts("Deep_crack") == ("a vfx with sks deep crack", "sks deep crack")
+
+
+# 9. Split
+
+
+def test_the_split_is_strict(mvtec: Path, write_picture: Any) -> None:
+    for number in range(3, 21):
+        mask = np.zeros((64, 80), np.uint8)
+        mask[10:20, 30:50] = 255
+        write_picture(mvtec / f"test/crack/{number:03d}.png", picture((64, 80), number))
+        write_picture(mvtec / f"ground_truth/crack/{number:03d}_mask.png", mask)
+    data = ias_zoo.open_data(mvtec)
+    shots = load_shots(data, defects=["crack"])
+    assert [Path(shot.id).stem for shot in shots.shots] == [f"{number:03d}" for number in range(7)], "floor(21 / 3)"
+    from ias_zoo.data.split import few_shot_split
+
+    held = few_shot_split(data, defects=["crack"]).held
+    assert not {item.id for item in held} & set(shots.files)
+
+
+# 10. and 11. Background compensation
+
+
+def backgrounds_of(model: DualModel, seed: int = 9) -> torch.Tensor:
+    side = model.base.unet.config.sample_size
+    return torch.randn(2, model.base.unet.config.in_channels, side, side, generator=generator(seed))
+
+
+def amounts(model: DualModel) -> list[nn.Parameter]:
+    assert model.sets[0].backgrounds is not None
+    return [layer.amount for layer in model.sets[0].backgrounds.values()]
+
+
+@torch.no_grad()
+def test_background_compensation_starts_as_the_plain_model(random_base: Path) -> None:
+    plain, model = dual(random_base), dual(random_base, bcm="code")
+    inputs = rows(plain)
+    expected = plain.predict(0, *inputs)
+    assert torch.equal(model.predict(0, *inputs, backgrounds_of(model)), expected)
+    assert len(amounts(model)) == 16
+    paper = dual(random_base, bcm="paper")
+    assert all(amount.item() == pytest.approx(0.1) for amount in amounts(paper))
+    assert not torch.allclose(paper.predict(0, *inputs, backgrounds_of(paper)), expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_background_reaches_the_global_branch_alone(random_base: Path) -> None:
+    model = dual(random_base, bcm="code")
+    inputs = rows(model)
+    for amount in amounts(model):
+        amount.fill_(1.0)
+    zero_out(model)
+    one, other = (model.predict(0, *inputs, backgrounds_of(model, seed)) for seed in (1, 2))
+    assert torch.equal(one[1::2], other[1::2])
+    assert not torch.allclose(one[0::2], other[0::2], atol=1e-4)
+    # and with the interaction, through it, the anomaly too
+    torch.manual_seed(0)
+    for layer in model.sets[0].interactions:
+        nn.init.normal_(layer.to_out.weight, std=0.1)
+    one, other = (model.predict(0, *inputs, backgrounds_of(model, seed)) for seed in (1, 2))
+    assert not torch.equal(one[1::2], other[1::2])
+
+
+def test_mixing_laws() -> None:
+    torch.manual_seed(0)
+    tokens, background = torch.randn(2, 3, 8), torch.randn(2, 3, 8)
+    code, paper = Background(8, "code"), Background(8, "paper")
+    assert (code.amount.item(), paper.amount.item()) == (0.0, pytest.approx(0.1))
+    assert code.down.out_features == 320
+    told = code.up(code.down(background))
+    with torch.no_grad():
+        assert torch.equal(code(tokens, background), tokens)
+        code.amount.fill_(1.0)
+        assert torch.allclose(code(tokens, background), told), "at 1 nothing of h is left"
+        code.amount.fill_(0.25)
+        assert torch.allclose(code(tokens, background), 0.75 * tokens + 0.25 * told)
+        expected = tokens + 0.1 * paper.up(paper.down(background))
+        assert torch.allclose(paper(tokens, background), expected)
+
+
+def test_first_gradient_of_background_compensation(random_base: Path, toys: TrainingSet) -> None:
+    model = dual(random_base, bcm="code")
+    model.train_set(0)
+    sum(pair_loss(model, 0, batches(toys, bcm="code").make(0, 0), lambda defect: PROMPTS).values()).backward()
+    backgrounds = model.sets[0].backgrounds
+    assert backgrounds is not None
+    for layer in backgrounds.values():
+        assert layer.amount.grad is not None
+        assert layer.amount.grad.abs().item() > 0
+        assert not layer.down.weight.grad.any()
+        assert not layer.up.weight.grad.any()
+
+
+def test_gradients_flow_through_the_background_pass_with_checkpointing_too(
+    random_base: Path, toys: TrainingSet
+) -> None:
+    grads = []
+    for checkpointing in (False, True):
+        model = dual(random_base, bcm="paper")
+        model.train_set(0)
+        if checkpointing:
+            model.base.unet.enable_gradient_checkpointing()
+        model.base.unet.train()
+        batch = batches(toys, bcm="paper").make(0, 0)
+        sum(pair_loss(model, 0, batch, lambda defect: PROMPTS).values()).backward()
+        parameters = [*up_weights(model.base.unet, "global0"), *model.sets[0].modules["bcm"].parameters()]
+        grads.append([parameter.grad for parameter in parameters])
+    for one, other in zip(*grads, strict=True):
+        assert one is not None
+        assert one.any()
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_background_latents_are_as_strong_as_published(random_base: Path) -> None:
+    base = open_base(str(random_base), None, device="cpu")
+    assert base.vae.config.scaling_factor == SD_SCALE
+    pixels = torch.rand(1, 3, 64, 64, generator=generator(0)) * 2 - 1
+    strong, scaled = (background_latents(base, pixels, [generator(1)], scaled=scaled) for scaled in (False, True))
+    assert torch.allclose(strong * SD_SCALE, scaled, rtol=1e-5)
+    posterior = base.vae.encode(pixels).latent_dist
+    noise = torch.randn(posterior.mean.shape[1:], generator=generator(1))
+    assert torch.allclose(strong[0], (posterior.mean + posterior.std * noise)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_condition_image_is_black_where_the_product_is() -> None:
+    image = np.full((2, 3, 3), 200, np.uint8)
+    saliency = np.array([[255, 0, 51], [0, 255, 0]], np.uint8)
+    made = without_product(image, saliency)
+    assert not made[0, 0].any()
+    assert not made[1, 1].any()
+    assert (made[0, 1] == 200).all()
+    assert (made[0, 2] == 160).all()
+
+
+# 12. Sampling
+
+
+def test_pndm_is_stable_diffusions(random_base: Path) -> None:
+    base = open_base(str(random_base), None, device="cpu")
+    solver = pndm(base, 100)
+    expected = [991, 981, 981, *range(971, 0, -10)]
+    assert solver.timesteps.tolist() == expected
+    assert len(expected) == 101
+    assert solver.config.skip_prk_steps
+    assert not solver.config.set_alpha_to_one
+
+
+@pytest.mark.parametrize("predicts", ["epsilon", "v_prediction"])
+def test_sampler_finds_the_only_picture_there_is(random_base: Path, predicts: str) -> None:
+    """A network that knows the clean latents: every sampler step must lead there, whatever the network tells."""
+    model = dual(random_base)
+    base = model.base
+    base.scheduler.register_to_config(prediction_type=predicts)
+    side = base.unet.config.sample_size
+    clean = torch.randn(4, base.unet.config.in_channels, side, side, generator=generator(4))
+
+    def predict(number: int, noisy: torch.Tensor, t: torch.Tensor, text: Any, background: Any, project: Any) -> Any:
+        kept = base.scheduler.alphas_cumprod[t][:, None, None, None]
+        noise = (noisy - kept.sqrt() * clean) / (1 - kept).sqrt()
+        return noise if predicts == "epsilon" else kept.sqrt() * noise - (1 - kept).sqrt() * clean
+
+    model.predict = predict  # type: ignore[method-assign,assignment]
+    text = model.embed(0, list(PROMPTS)).repeat(2, 1, 1)
+    made = denoise_pairs(
+        model, 0, text, text[:1], [generator(0), generator(1)], steps=20, guidance=1.0
+    )  # the last step ends at the first noise level, as published
+    assert torch.allclose(made, clean, atol=0.2)
+
+
+@torch.no_grad()
+def test_guidance(random_base: Path) -> None:
+    model = dual(random_base)
+    seen: list[tuple[int, ...]] = []
+    predict = model.predict
+
+    def spy(number: int, latents: torch.Tensor, t: Any, text: torch.Tensor, *rest: Any, **named: Any) -> Any:
+        seen.append((len(latents), len({row.sum().item() for row in text})))
+        answer = torch.zeros_like(latents)
+        answer[len(latents) // 2 :] = 1  # the guided half
+        return answer if len(latents) == 4 else predict(number, latents, t, text, *rest, **named)
+
+    model.predict = spy  # type: ignore[method-assign,assignment]
+    text, empty = model.embed(0, list(PROMPTS)), model.embed(0, [""])
+    denoise_pairs(model, 0, text, empty, [generator(0)], steps=2, guidance=1.0)
+    assert seen == [(2, 2)] * 3
+    seen.clear()
+    steps: list[torch.Tensor] = []
+    from diffusers import PNDMScheduler
+
+    original = PNDMScheduler.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PNDMScheduler, "step", lambda self, e, *rest: (steps.append(e), original(self, e, *rest))[1])
+        denoise_pairs(model, 0, text, empty, [generator(0)], steps=2, guidance=2.5)
+    assert seen == [(4, 3)] * 3, "empty for both branches, then their prompts"
+    assert all(torch.equal(noise, torch.full_like(noise, 2.5)) for noise in steps), "0 + 2.5 (1 - 0)"
+
+
+@torch.no_grad()
+def test_merged_weights_are_the_adapters(random_base: Path) -> None:
+    model = dual(random_base, bcm="paper")
+    for name in model.sets[0].branches:
+        randomise(up_weights(model.base.unet, name), seed=len(name))
+    inputs = (*rows(model), backgrounds_of(model))
+    merged = Merged(model.sets[0].branches)
+    assert torch.allclose(
+        model.predict(0, *inputs, project=merged),
+        model.predict(0, *inputs, project=ByPeft(model.sets[0].branches)),
+        atol=1e-4,
+    )
+
+
+@torch.no_grad()
+def test_pairs_in_a_batch_are_the_pairs_alone_to_the_bit(random_base: Path) -> None:
+    model = dual(random_base, bcm="paper")
+    merged = Merged(model.sets[0].branches)
+    latents, t, text = rows(model, pairs=3)
+    background = torch.cat([backgrounds_of(model), backgrounds_of(model, 3)[:1]])
+    with rows_apart(model.base.device):
+        together = model.predict(0, latents, t, text, background, project=merged)
+        for pair in range(3):
+            own = slice(2 * pair, 2 * pair + 2)
+            alone = model.predict(0, latents[own], t[own], text[own], background[pair : pair + 1], project=merged)
+            assert torch.equal(together[own], alone)
+
+
+# 14. Weights, and the whole way
+
+
+def fitted(random_base: Path, toys: TrainingSet, **options: Any) -> DualAnoDiff:
+    made: DualAnoDiff = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **(QUICK | options))
+    made.fit(toys)
+    return made
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Dark discs on light ground with a bright spot, two types: products whose background can be told."""
+    root = tmp_path_factory.mktemp("products")
+    y, x = np.mgrid[:96, :128]
+
+    def draw(seed: int, spot: bool) -> tuple[Any, Any]:
+        rng = np.random.default_rng(seed)
+        image = np.full((96, 128, 3), 220.0) + rng.normal(0, 3, (96, 128, 3))
+        disc = (y - 48) ** 2 + (x - 64) ** 2 < 30**2
+        image[disc] = 60
+        mask = (y - 40 - seed % 5) ** 2 + (x - 60) ** 2 < 8**2
+        if spot:
+            image[mask] = (200, 60, 60)
+        return np.clip(image, 0, 255).astype(np.uint8), mask
+
+    def write(path: Path, array: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_png(array))
+
+    for number in range(3):
+        write(root / f"train/good/{number}.png", draw(number, spot=False)[0])
+    for defect in ("hole", "spot"):
+        for number in range(3):
+            image, mask = draw(10 + number, spot=True)
+            write(root / f"test/{defect}/{number}.png", image)
+            write(root / f"ground_truth/{defect}/{number}_mask.png", mask)
+    return ias_zoo.open_data(root)
+
+
+@pytest.mark.parametrize(("models", "bcm"), [("each", "off"), ("each", "code"), ("joint", "paper")])
+def test_weights_come_back_to_the_bit(random_base: Path, products: Any, tmp_path: Path, models: str, bcm: str) -> None:
+    made = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", models=models, bcm=bcm, **QUICK)
+    made.fit(products, count=2, out=tmp_path / "weights")
+    again = ias_zoo.load("dualanodiff", tmp_path / "weights", base=str(random_base), device="cpu")
+    sets = 2 if models == "each" else 1
+    assert len(made._model.sets) == len(again._model.sets) == sets
+    folders = sorted(path.name for path in (tmp_path / "weights").iterdir() if path.is_dir())
+    assert folders == [f"set-{number}" for number in range(sets)]
+    wanted = {"saim.safetensors", "global_lora", "anomaly_lora", "text_lora"}
+    found = {path.name for path in (tmp_path / "weights/set-0").iterdir()}
+    assert found == wanted | ({"bcm.safetensors"} if bcm != "off" else set())
+    for one, other in zip(made._model.sets, again._model.sets, strict=True):
+        for name, module in one.modules.items():
+            for key, tensor in module.state_dict().items():
+                assert torch.equal(other.modules[name].state_dict()[key], tensor), key
+    for part in ("unet", "text_encoder"):
+        one, other = (getattr(model._model.base, part).state_dict() for model in (made, again))
+        assert set(one) == set(other)
+        assert any("lora" in key for key in one)
+        assert all(torch.equal(other[key], tensor) for key, tensor in one.items())
+    normal = Normals(products).read(0).image
+    requests = [ias_zoo.Request(seed=seed, normal=normal, defect=("hole", "spot")[seed % 2]) for seed in range(3)]
+    samples = [model.synthesize(requests) for model in (made, again)]
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(*samples, strict=True))
+    assert [sample.defect for sample in samples[0]] == ["hole", "spot", "hole"]
+
+
+def test_half_precision(random_base: Path, toys: TrainingSet, tmp_path: Path) -> None:
+    fitted(random_base, toys).save_pretrained(tmp_path / "weights")
+    half = ias_zoo.load("dualanodiff", tmp_path / "weights", base=str(random_base), device="cpu", dtype="bfloat16")
+    assert {p.dtype for module in half._model.sets[0].modules.values() for p in module.parameters()} == {torch.bfloat16}
+    assert half.synthesize([ias_zoo.Request(seed=0, defect="scratch")])[0].image.shape == (64, 64, 3)
+
+
+def test_peft_reads_an_adapter_by_itself(random_base: Path, toys: TrainingSet, tmp_path: Path) -> None:
+    made = fitted(random_base, toys)
+    made.save_pretrained(tmp_path / "weights")
+    from peft import PeftModel
+
+    unet = open_base(str(random_base), None, device="cpu").unet
+    wrapped = PeftModel.from_pretrained(unet, str(tmp_path / "weights/set-0/anomaly_lora"))
+    mine = up_weights(made._model.base.unet, "anomaly0")  # type: ignore[union-attr]
+    theirs = [p for name, p in wrapped.named_parameters() if "lora_B" in name]
+    assert all(torch.equal(one, other) for one, other in zip(mine, theirs, strict=True))
+
+
+def test_resumed_training_is_the_same(random_base: Path, products: Any, tmp_path: Path) -> None:
+    options = QUICK | {"steps": 2, "checkpoint_every": 1}
+    whole = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **options)
+    whole.fit(products, count=2, out=tmp_path / "whole")
+
+    class Stop(Exception):
+        """The power goes."""
+
+    def interrupt(stage: str, number: int, steps: int, loss: float) -> None:
+        if stage.startswith("1-") and number == 2:
+            raise Stop
+
+    broken = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **options)
+    with pytest.raises(Stop):
+        broken.fit(products, count=2, out=tmp_path / "broken", step=interrupt)
+    again = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **options)
+    again.fit(products, count=2, out=tmp_path / "broken", resume=True)
+    for path in (tmp_path / "whole").rglob("*.safetensors"):
+        assert path.read_bytes() == (tmp_path / "broken" / path.relative_to(tmp_path / "whole")).read_bytes(), path
+
+
+def test_previews(random_base: Path, products: Any, tmp_path: Path) -> None:
+    made = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **(QUICK | {"bcm": "code"}))
+    written: list[str] = []
+
+    def look(stage: str, number: int, steps: int, loss: float) -> None:
+        written.extend(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("preview-*.png"))
+
+    made.fit(products, count=2, out=tmp_path / "weights", preview_every=1, step=look)
+    assert written == [".weights.training/0-hole/preview-0000001.png"]  # seen from the second type's only step
+
+
+def test_a_batch_of_requests_is_the_requests_one_by_one(random_base: Path, products: Any) -> None:
+    made = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **(QUICK | {"bcm": "paper"}))
+    made.fit(products, count=2)
+    normal = Normals(products).read(0)
+    requests = [
+        ias_zoo.Request(seed=seed, normal=normal.image, defect=defect)
+        for seed, defect in enumerate(["hole", "spot", "spot", "hole", "spot"])
+    ]
+    together = made.synthesize(requests)
+    alone = [made.synthesize([request])[0] for request in requests]
+    for one, other in zip(together, alone, strict=True):
+        assert np.array_equal(one.image, other.image)
+        assert np.array_equal(one.mask, other.mask)
+    assert not np.array_equal(together[1].image, together[2].image)
+    assert together[1].recipe["drawn"]["prompts"] == list(PROMPTS)
+
+
+def test_refusals(random_base: Path, toys: TrainingSet, products: Any, wider_base: Path, tmp_path: Path) -> None:
+    made = fitted(random_base, toys)
+    with pytest.raises(RequestError, match="'dent'; these weights know scratch"):
+        made.synthesize([ias_zoo.Request(seed=0, defect="dent")])
+    made.save_pretrained(tmp_path / "weights")
+    with pytest.raises(WeightsError, match="do not fit base"):
+        ias_zoo.load("dualanodiff", tmp_path / "weights", base=str(wider_base), device="cpu")
+    with pytest.raises(OptionError, match="rank=8: these weights were trained with 2"):
+        ias_zoo.load("dualanodiff", tmp_path / "weights", device="cpu", rank=8)
+    with pytest.raises(DataError, match="textures need bcm=off"):
+        fitted(random_base, toys, bcm="code")
+    with pytest.raises(OptionError, match="u2net=FILE"):
+        fitted(random_base, toys, masks="u2net")
+    with_background = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **(QUICK | {"bcm": "code"}))
+    with_background.fit(products, count=2)
+    with pytest.raises(RequestError, match="need a normal"):
+        with_background.synthesize([ias_zoo.Request(seed=0, defect="hole")])
+
+
+def test_a_normal_of_another_size(random_base: Path, products: Any) -> None:
+    made = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **(QUICK | {"bcm": "paper"}))
+    made.fit(products, count=2)
+    image = Normals(products).read(0).image
+    large = np.repeat(np.repeat(image, 3, axis=0), 2, axis=1)
+    other = large.copy()
+    other[other > 100] = 130  # the background alone
+    one, two = made.synthesize([ias_zoo.Request(seed=1, normal=normal, defect="hole") for normal in (large, other)])
+    assert one.image.shape == two.image.shape == (64, 64, 3)
+    assert not np.array_equal(one.image, two.image), "the normal's background is not used"
+
+
+@pytest.mark.parametrize("share", [0.0005, 0.6])
+def test_one_shot_with_a_tiny_or_huge_mask(random_base: Path, share: float) -> None:
+    side = 90
+    mask = np.zeros((side, side), np.bool_)
+    mask.flat[: max(1, round(share * side * side))] = True
+    mask = np.roll(mask, side // 3, axis=1)
+    image = picture((side, side), 3)
+    image[mask] = 10
+    shot = Shot("shot", image, mask, "scratch", "0" * 64)
+    data = TrainingSet((shot,), Normals([picture((side, side), 4)]), ("scratch",))
+    made = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **QUICK)
+    made.fit(data)
+    sample = made.synthesize([ias_zoo.Request(seed=0, defect="scratch")])[0]
+    assert sample.image.shape == (64, 64, 3)
+    batch = Batches([shot], None, 64, None, 2, 0, flip=True).make(0, 0)
+    assert batch.masks.flatten(1).any(dim=1).all(), "the anomaly vanished"
+
+
+def test_options_are_documented_defaults() -> None:
+    options = DualAnoDiffOptions()
+    assert (options.models, options.rank, options.bcm, options.bcm_latents) == ("each", 32, "off", "unscaled")
+
+
+def test_published_constants_at_512_pixels(random_base: Path, toys: TrainingSet, monkeypatch: Any) -> None:
+    """What a large base gets: the published rates, steps and batch; seen where they are handed to the trainer."""
+    from ias_zoo_dualanodiff import synthesizer
+
+    seen: list[tuple[Any, Schedule, list[float], int]] = []
+
+    def spy(stage: PairStage, schedule: Schedule, device: Any, **rest: Any) -> Any:
+        rates = [group["lr"] for group in stage.parameter_groups()]
+        seen.append((stage.name, schedule, rates, stage.batches.size))
+        return train(stage, Schedule(steps=1), device, **rest)
+
+    monkeypatch.setattr(synthesizer, "train", spy)
+    monkeypatch.setattr(Base, "small", property(lambda self: False))
+    made = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", sampling_steps=2, rank=2)
+    made.fit(toys)
+    name, schedule, rates, size = seen[0]
+    assert name == "0-scratch"
+    assert rates == [2e-5, 2e-5]
+    assert (schedule.steps, schedule.accumulate, schedule.checkpoint_every) == (5000, 1, 1000)
+    assert (schedule.max_grad_norm, size) == (1.0, 4)
+    assert made.batch_size == 1
+    recipe = made.synthesize([ias_zoo.Request(seed=0, defect="scratch")])[0].recipe
+    assert recipe["drawn"]["guidance"] == 2.5
+    assert json.dumps(recipe)
