@@ -32,8 +32,10 @@ import numpy as np
 from PIL import Image
 
 from ias_zoo import Drawn, ImageSynthesizer, Request
+from ias_zoo.imaging.blending import canvas, paste
 from ias_zoo.imaging.foreground import binary_median, channel_sum
 from ias_zoo.imaging.patches import Box
+from ias_zoo.imaging.placement import first_true, random_pixel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -62,21 +64,18 @@ class Cdo(ImageSynthesizer):
 
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         """Put noise on one normal."""
-        normal, region = request.normal, request.region
-        assert normal is not None  # noqa: S101 - the base class has refused a request without one
+        normal, region = request.need_normal(), request.region
         allowed = region if region is not None else self._product(normal)
         wanted = int(rng.integers(0 if self.options.allow_clean else 1, MOST_PATCHES + 1))
         boxes = [box for _ in range(wanted) if (box := self._place(normal, allowed, rng)) is not None]
         if wanted and not boxes and allowed is not None:
-            boxes = [self._box(normal, *_pixel(allowed, rng), rng)]
-        image, mask = normal.copy(), np.zeros(normal.shape[:2], np.bool_)
+            boxes = [self._box(normal, *random_pixel(allowed, rng), rng)]
+        image, mask = canvas(normal)
         soft = np.zeros(mask.shape, np.float32) if self.options.variant == "v2" else None
         for box in boxes:
             if soft is None:
-                inside = np.s_[box.slices]
                 noise = rng.integers(LEVELS, size=(box.height, box.width, 3), dtype=np.uint8)
-                image[inside] = noise if region is None else np.where(region[inside][..., None], noise, image[inside])
-                mask[inside] = True if region is None else region[inside]
+                paste(image, mask, noise, box, None if region is None else region[box.slices])
             else:
                 _soft_patch(image, soft, box, region, rng)
         if soft is not None:
@@ -107,10 +106,10 @@ class Cdo(ImageSynthesizer):
         y, x = (rng.integers(first, end, size=count) for first, end in zip(low, high, strict=True))
         if allowed is not None:
             unit = self._unit
-            accepted = np.flatnonzero(allowed[y // unit, x // unit])
-            if not accepted.size:
+            accepted = first_true(allowed[y // unit, x // unit])
+            if accepted is None:
                 return None
-            y, x = y[accepted[:1]], x[accepted[:1]]
+            y, x = y[[accepted]], x[[accepted]]
         return _around(int(y[0]), int(x[0]), half, grid)
 
     def _box(self, normal: RGB, y: int, x: int, rng: np.random.Generator) -> Box:
@@ -163,12 +162,6 @@ def _border_on_background(image: RGB) -> float:
 def _around(y: int, x: int, half: tuple[int, int], grid: tuple[int, int]) -> Box:
     top, left = max(y - half[0], 0), max(x - half[1], 0)
     return Box(top, left, min(y + half[0], grid[0]) - top, min(x + half[1], grid[1]) - left)
-
-
-def _pixel(allowed: Mask, rng: np.random.Generator) -> tuple[int, int]:
-    places = np.flatnonzero(allowed)
-    y, x = divmod(int(places[rng.integers(places.size)]), allowed.shape[1])
-    return y, x
 
 
 def _soft_patch(
