@@ -173,18 +173,20 @@ def _soft_patch(
     bottom = min(-(-(box.top + box.height) // step) + 1, image.shape[0])
     right = min(-(-(box.left + box.width) // step) + 1, image.shape[1])
     height, width = bottom - top, right - left
-    fine = np.zeros((height * step, width * step, 4), np.uint8)
+    noise, whole = (np.zeros((height * step, width * step, *channels), np.uint8) for channels in ((3,), ()))
     inside = np.s_[box.top - top * step :, box.left - left * step :]
-    patch = fine[inside][: box.height, : box.width]
-    patch[..., :3] = rng.integers(LEVELS, size=(*patch.shape[:2], 3), dtype=np.uint8)
-    patch[..., 3] = 255
-    channels = [Image.fromarray(fine[..., c]).resize((width, height), Image.Resampling.BILINEAR) for c in range(4)]
-    shrunk = np.stack([np.asarray(channel, np.float32) for channel in channels], axis=2)
-    weight = shrunk[..., 3] / np.float32(255)
+    patch = noise[inside][: box.height, : box.width]
+    patch[...] = rng.integers(LEVELS, size=patch.shape, dtype=np.uint8)
+    whole[inside][: box.height, : box.width] = 255
+    shrunk, covered = (
+        np.asarray(Image.fromarray(fine).resize((width, height), Image.Resampling.BILINEAR), np.float32)
+        for fine in (noise, whole)
+    )
+    weight = covered / np.float32(255)
     area = np.s_[top:bottom, left:right]
     if region is not None:
         weight = weight * region[area]
-        shrunk[..., :3] *= region[area][..., None]
-    mixed = shrunk[..., :3] + (1 - weight[..., None]) * image[area]
+        shrunk = shrunk * region[area][..., None]
+    mixed = shrunk + (1 - weight[..., None]) * image[area]
     image[area] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
     soft[area] = weight + (1 - weight) * soft[area]
