@@ -2,11 +2,13 @@
 
     python benchmarks/handcrafted.py [--textures FOLDER] [--data FOLDER] [--count 200] [--only NAME ...] [--json FILE]
 
-A figure is the median time of one sample over ``--count`` requests, in milliseconds. Beside it: its floor (the time of
-one copy of the image, and of as many bytes as its mask touches), how many times the floor it takes, and at 256 x 256
-the limit that the project has set itself. Peers: anomalib's ``PerlinAnomalyGenerator`` and albumentations' dropouts
-where they are installed, and the published steps of nsa written straight onto ``cv2.seamlessClone`` and scipy's rank
-filter (``nsa_opencv.py``). Machines are noisy: compare within one run only.
+A figure is the median CPU time of one sample over ``--count`` requests (fewer above 256 x 256), in milliseconds: the
+least of ``--rounds`` such medians, which go round the methods in turns. CPU time is what the sample takes on a core of
+its own; time on the wall measures whoever else uses the machine. Beside it: its floor (a copy of the image, and of as
+many bytes as its mask touches), how many times the floor it takes, and at 256 x 256 the limit that the project has set
+itself. Then how much faster or slower than the pixel count each method grows with the size. Peers: anomalib's
+``PerlinAnomalyGenerator`` and albumentations' dropouts where they are installed, and the published steps of nsa written
+straight onto ``cv2.seamlessClone`` and scipy's rank filter (``nsa_opencv.py``). Compare within one run only.
 """
 
 from __future__ import annotations
@@ -21,13 +23,12 @@ import dataclasses
 import importlib.metadata
 import importlib.util
 import json
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -77,42 +78,42 @@ LIMITS = {
 """Milliseconds at 256 x 256; smai's is for normals seen before, as the warm-up makes them."""
 
 
+SLOW = ("i3ad",)  # OpenCV's inpainting: at 256 x 256 alone
+PICTURES = 12  # normals in use
+
+
+Call: TypeAlias = "Callable[[int], object]"
+
+
 def median_ms(call: Callable[[int], object], count: int) -> float:
-    for index in range(min(40, count)):  # warm caches; more than the sample products have normals
+    for index in range(min(PICTURES, count)):  # warm caches
         call(index)
     times = []
     for index in range(count):
-        started = time.perf_counter()
+        started = time.process_time()
         call(index)
-        times.append(time.perf_counter() - started)
+        times.append(time.process_time() - started)
     return float(np.median(times)) * 1000
 
 
-def zoo_case(name: str, options: dict[str, Any], normals: Normals, count: int) -> tuple[float, float]:
-    """Median time of a sample, and of its floor."""
+def zoo_case(name: str, options: dict[str, Any], normals: Normals, count: int) -> tuple[Call, Call]:
+    """What makes a sample, and what does the least that a sample takes."""
     if TEXTURES and any(field.name == "textures" for field in dataclasses.fields(registry().options_class(name))):
         options = {**options, "textures": TEXTURES}
     synthesizer = ias_zoo.load(name, **options)
     maker = RequestMaker(synthesizer.method, normals, seed=0)
     requests = [maker.make(index)[0] for index in range(count)]
     touched = [3 * int(sample.mask.sum()) for sample in synthesizer.synthesize(requests)]
-    time_ms = median_ms(lambda index: synthesizer.synthesize([requests[index]]), count)
 
     def floor(index: int) -> object:
         image = requests[index].normal
         assert image is not None
         return image.copy(), image.ravel()[: touched[index]].copy()
 
-    return time_ms, median_ms(floor, count)
+    return lambda index: synthesizer.synthesize([requests[index]]), floor
 
 
-def floor_case(normals: Normals, count: int) -> float:
-    """One copy of the image: what no method that returns a new image can beat."""
-    images = [normals.read(index % len(normals)).image for index in range(count)]
-    return median_ms(lambda index: images[index].copy(), count)
-
-
-def peers(normals: Normals, count: int) -> Iterator[tuple[str, float]]:
+def peers(normals: Normals, count: int) -> Iterator[tuple[str, Call]]:
     images = [normals.read(index % len(normals)).image for index in range(count)]
     others = [normals.read((index + 1) % len(normals)).image for index in range(count)]
     for label in ("binary", "logistic"):
@@ -121,8 +122,8 @@ def peers(normals: Normals, count: int) -> Iterator[tuple[str, float]]:
         def direct(index: int, label: str = label, rng: np.random.Generator = rng) -> object:
             return nsa_direct(images[index], others[index], rng, label)
 
-        yield f"nsa steps on OpenCV, {label}", median_ms(direct, count)
-    yield from dropouts(images, count)
+        yield f"nsa steps on OpenCV, {label}", direct
+    yield from dropouts(images)
     if importlib.util.find_spec("anomalib") is None:
         print("anomalib is not installed: its generator was not timed", file=sys.stderr)
         return
@@ -133,10 +134,10 @@ def peers(normals: Normals, count: int) -> Iterator[tuple[str, float]]:
     generator = PerlinAnomalyGenerator(anomaly_source_path=TEXTURES, probability=1.0)
     tensors = [torch.from_numpy(image.transpose(2, 0, 1).copy()).float() / 255 for image in images]
     version = importlib.metadata.version("anomalib")
-    yield f"anomalib {version} PerlinAnomalyGenerator", median_ms(lambda index: generator(tensors[index]), count)
+    yield f"anomalib {version} PerlinAnomalyGenerator", lambda index: generator(tensors[index])
 
 
-def dropouts(images: list[Any], count: int) -> Iterator[tuple[str, float]]:
+def dropouts(images: list[Any]) -> Iterator[tuple[str, Call]]:
     """The same hiding of pixels by the library that most people take for it."""
     if importlib.util.find_spec("albumentations") is None:
         print("albumentations is not installed: its dropouts were not timed", file=sys.stderr)
@@ -155,7 +156,46 @@ def dropouts(images: list[Any], count: int) -> Iterator[tuple[str, float]]:
         def drop(index: int, transform: Any = transform) -> object:
             return transform(image=images[index], mask=blank)
 
-        yield f"albumentations {version} {name}", median_ms(drop, count)
+        yield f"albumentations {version} {name}", drop
+
+
+def one_size(
+    cases: list[tuple[str, dict[str, Any]]], normals: Normals, size: int, with_peers: bool, arguments: Any
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The least of the rounds' medians of every method and peer at one size, and of the methods' floors."""
+    count = arguments.count if size <= 256 else max(12, arguments.count * 32 // size)
+    images = [normals.read(index % len(normals)).image for index in range(count)]
+    calls: dict[str, Call] = {"copy of the image": lambda index: images[index].copy()}
+    floors: dict[str, Call] = {}
+    for name, options in cases:
+        if size <= 256 or name not in SLOW:
+            title = " ".join([name, *options.values()])
+            calls[title], floors[title] = zoo_case(name, options, normals, count)
+    if with_peers:
+        calls.update(peers(normals, count))
+    rounds = [{title: median_ms(call, count) for title, call in calls.items()} for _ in range(arguments.rounds)]
+    least = {title: min(times[title] for times in rounds) for title in calls}
+    return least, {title: median_ms(call, count) for title, call in floors.items()}
+
+
+def show(where: str, size: int, medians: dict[str, float], floors: dict[str, float]) -> None:
+    print(f"\n{where}, ms of CPU; floor, ratio to it, limit")
+    for title, value in medians.items():
+        text = f"  {title:42} {value:8.3f}"
+        if title in floors:
+            text += f" {floors[title]:8.3f} {value / floors[title]:6.0f}x"
+        if title in LIMITS and size == 256:
+            text += f"  limit {LIMITS[title]:g}: {'kept' if value < LIMITS[title] else 'MISSED'}"
+        print(text, flush=True)
+
+
+def show_growth(name: str, sizes: list[int], medians: dict[str, dict[str, float]]) -> None:
+    first, *others = [(size, medians[f"{name} {size}x{size}"]) for size in sizes]
+    print(f"\n{name}: growth from {first[0]}, of the pixel count's (1: as the pixels, less: slower)")
+    for title, value in first[1].items():
+        shares = [table[title] / value / (size / first[0]) ** 2 for size, table in others if title in table]
+        if shares:
+            print(f"  {title:42} " + " ".join(f"{share:6.2f}" for share in shares))
 
 
 def main() -> None:
@@ -164,46 +204,30 @@ def main() -> None:
     parser.add_argument("--data", help="a folder of normals; default: the sample products of the demo")
     parser.add_argument("--textures", help="texture pictures for all that take some; default: each one's own")
     parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 1024, 2048])
     parser.add_argument("--only", nargs="+", help="these methods alone, without peers")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     TEXTURES = arguments.textures
-    results: dict[str, Any] = {
-        "machine": platform.processor() or platform.machine(),
-        "cores": 1,
-        "medians_ms": {},
-        "floors_ms": {},
-    }
+    results: dict[str, Any] = {"cores": 1, "rounds": arguments.rounds, "medians_ms": {}, "floors_ms": {}}
     known = {entry.method.name for entry in registry().entries()}
     missing = sorted({name for name, _ in CASES} - known)
     if missing:
         print(f"not installed, not timed: {', '.join(missing)}", file=sys.stderr)
     cases = [case for case in CASES if case[0] in (arguments.only or known) and case[0] in known]
     with tempfile.TemporaryDirectory() as scratch:
-        sources = [arguments.data] if arguments.data else write_sample(Path(scratch))
-        for source in sources:
+        for source in [arguments.data] if arguments.data else write_sample(Path(scratch)):
+            found = ias_zoo.open_data(source)
             for size in arguments.sizes:
-                normals = Normals(ias_zoo.open_data(source), size=(size, size))
-                count = arguments.count if size <= 256 else max(40, arguments.count // 4)
-                print(f"\n{Path(source).name} {size}x{size}, median of {count}, ms; floor, ratio to it, limit")
-                table = {"copy of the image": floor_case(normals, count)}
-                print(f"  {'copy of the image':42} {table['copy of the image']:8.3f}")
-                for name, options in cases:
-                    title = " ".join([name, *options.values()])
-                    table[title], floor = zoo_case(name, options, normals, count)
-                    limit = LIMITS.get(title) if size == 256 else None
-                    verdict = ""
-                    if limit is not None:
-                        verdict = f"  limit {limit:g}: {'kept' if table[title] < limit else 'MISSED'}"
-                    ratio = table[title] / floor
-                    print(f"  {title:42} {table[title]:8.3f} {floor:8.3f} {ratio:6.0f}x{verdict}", flush=True)
-                    results["floors_ms"][f"{Path(source).name} {size}x{size} {title}"] = floor
-                if size == arguments.sizes[0] and not arguments.only:
-                    for title, value in peers(normals, count):
-                        table[title] = value
-                        print(f"  {title:42} {value:8.3f}", flush=True)
-                results["medians_ms"][f"{Path(source).name} {size}x{size}"] = table
+                every = Normals(found, size=(size, size))
+                normals = Normals([every.read(index).image for index in range(min(PICTURES, len(every)))])
+                where = f"{Path(source).name} {size}x{size}"
+                first = size == arguments.sizes[0] and not arguments.only
+                medians, floors = one_size(cases, normals, size, first, arguments)
+                results["medians_ms"][where], results["floors_ms"][where] = medians, floors
+                show(where, size, medians, floors)
+            show_growth(Path(source).name, arguments.sizes, results["medians_ms"])
     results["versions"] = {
         name: importlib.metadata.version(name) for name in ("numpy", "opencv-contrib-python-headless", "scipy")
     }

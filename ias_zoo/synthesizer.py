@@ -64,6 +64,30 @@ class Request:
     defect: str | None = None
     prompt: str | None = None
 
+    def need_normal(self) -> RGB:
+        """The normal.
+
+        Raises
+        ------
+        RequestError
+            If there is none.
+        """
+        if self.normal is None:
+            raise RequestError("request.normal is missing: give H x W x 3 uint8 RGB")
+        return self.normal
+
+    def need_source(self) -> RGB:
+        """The second normal.
+
+        Raises
+        ------
+        RequestError
+            If there is none.
+        """
+        if self.source is None:
+            raise RequestError("request.source is missing: give a second normal, H x W x 3 uint8 RGB")
+        return self.source
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the pixels."""
         return {

@@ -11,10 +11,11 @@ import pytest
 
 from ias_zoo import Request
 from ias_zoo.errors import DataError
+from ias_zoo.imaging.blending import mix
 from ias_zoo.imaging.photometric import OPERATIONS, apply_operations
 from ias_zoo.options import build_options
 from ias_zoo.synthesizer import PluginId, Setup
-from ias_zoo_handcrafted.draem import PAPER_OPERATIONS, Draem, mix
+from ias_zoo_handcrafted.draem import PAPER_OPERATIONS, Draem
 from ias_zoo_handcrafted.methods.draem import METHODS
 from ias_zoo_handcrafted.options.draem import DraemOptions
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+import ias_zoo
 from ias_zoo.imaging import foreground, labels
 from ias_zoo.imaging.placement import BoxCounter, first_true
 
@@ -160,6 +161,54 @@ def test_large_parts_are_scipys(seed: int) -> None:
     large[0] = False
     assert 0 < large.sum() < sizes.size - 1  # some parts stay, some go
     np.testing.assert_array_equal(foreground._large_parts(mask), large[parts])
+
+
+def test_grabcut_leaves_the_soft_shadow_that_otsu_takes() -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:300, :340]
+    truth = ((y - 150) / 80) ** 2 + ((x - 150) / 60) ** 2 < 1
+    shadow = cv2.GaussianBlur((((y - 160) / 80) ** 2 + ((x - 172) / 60) ** 2 < 1).astype(np.float64), (0, 0), 12)
+    grain = cv2.GaussianBlur(rng.normal(0, 1, y.shape), (0, 0), 1.5)
+    clean = np.where(truth, 80 + 30 * grain / grain.std(), 215 - 90 * shadow) + rng.normal(0, 3, y.shape)
+    picture = np.repeat(np.clip(clean, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    found, otsu = foreground.grabcut_foreground(picture), foreground.otsu_foreground(picture)
+    assert (otsu & truth).sum() / (otsu | truth).sum() < 0.9
+    assert (found & truth).sum() / (found | truth).sum() > 0.97
+    cv2.setRNGSeed(12345)  # OpenCV's own random state plays no part
+    np.testing.assert_array_equal(foreground.grabcut_foreground(picture), found)
+    assert foreground.grabcut_foreground(texture(0)).all()
+
+
+def test_the_product_is_the_region_or_what_is_asked_for() -> None:
+    picture = product(4)
+    region = np.zeros(picture.shape[:2], bool)
+    region[3:5, 6:9] = True
+    for how in ("otsu", "grabcut", "all"):
+        assert foreground.product(picture, how, region) is region
+        assert foreground.product(picture, how, np.ones_like(region)) is None
+    assert foreground.product(picture, "all") is None
+    assert foreground.product(texture(0), "otsu") is None
+    np.testing.assert_array_equal(foreground.product(picture, "otsu"), foreground.otsu_foreground(picture))
+    np.testing.assert_array_equal(foreground.product(picture, "grabcut"), foreground.grabcut_foreground(picture))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("adsas", {"foreground": "grabcut"}),
+        ("memseg", {"preset": "grabcut"}),
+    ],
+)
+def test_methods_use_grabcut_when_told_to(name: str, options: Any) -> None:
+    picture = product(4, 128, 128)
+    where = cv2.dilate(foreground.grabcut_foreground(picture).view(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    assert where.mean() < 0.6
+    synthesizer = ias_zoo.load(name, **options)
+    requests = [ias_zoo.Request(seed=seed, normal=picture, source=product(5, 128, 128)) for seed in range(12)]
+    for sample in synthesizer.synthesize(requests):
+        assert not (sample.mask & ~where).any()
+    (sample,) = ias_zoo.load("nsa", foreground="grabcut").synthesize(requests[:1])
+    assert sample.recipe["drawn"]["product"][0] == foreground.grabcut_foreground(picture).mean()
 
 
 def test_otsu_gives_up_where_there_is_no_background() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ias_zoo.imaging import patches
+from ias_zoo.imaging.placement import place
 
 
 def rng(seed=0):
@@ -30,7 +31,7 @@ def test_size_uniform_scales_rounds_and_clamps():
 
 def test_boxes_reach_every_position_and_never_leave():
     generator = rng()
-    seen = {(box.top, box.left) for box in (patches.place_box(5, 6, 3, 2, generator) for _ in range(600))}
+    seen = {(box.top, box.left) for box in (place((5, 6, 3), (3, 2), generator) for _ in range(600))}
     assert seen == {(top, left) for top in range(3) for left in range(5)}
     box = patches.Box(1, 2, 3, 4)
     assert np.arange(100).reshape(10, 10)[box.slices].shape == (3, 4)
@@ -42,7 +43,7 @@ def test_boxes_within_a_region_are_centred_on_its_pixels():
     generator = rng()
     centres = Counter()
     for _ in range(800):
-        top, left, height, width = box = patches.place_box_within(region, 6, 8, generator)
+        top, left, height, width = box = place(region.shape, (6, 8), generator, region)
         assert 0 <= top <= 34
         assert 0 <= left <= 42
         assert region[box.slices].any()

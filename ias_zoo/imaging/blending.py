@@ -1,4 +1,4 @@
-"""Blending a picture into another by weights; pixels of weight 0 stay as they are, bit for bit.
+"""Pasting and blending a picture into another; pixels outside the mask, or of weight 0, stay as they are, bit for bit.
 
 Poisson blending is in :mod:`ias_zoo.imaging.poisson`.
 """
@@ -10,14 +10,46 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from ias_zoo.imaging.labels import bounding_box
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     RGB = npt.NDArray[np.uint8]
     Mask = npt.NDArray[np.bool_]
+    from ias_zoo.imaging.patches import Box
+
     Weights = npt.NDArray[np.float32]
 
-__all__ = ["alpha_paste", "mix", "soft_edge"]
+__all__ = ["alpha_paste", "canvas", "mix", "paste", "soft_edge"]
+
+STRIP = 64  # lines
+
+
+def canvas(normal: RGB) -> tuple[RGB, Mask]:
+    """A copy of the normal to draw on, and an empty mask of its size."""
+    return normal.copy(), np.zeros(normal.shape[:2], np.bool_)
+
+
+def paste(image: RGB, mask: Mask, patch: RGB, box: Box, shape: Mask | None = None) -> None:
+    """Put a patch into a picture in place, and add its pixels to the mask.
+
+    Parameters
+    ----------
+    image, mask:
+        H x W x 3 uint8 RGB and H x W bool; both are changed.
+    patch:
+        h x w x 3 uint8 RGB, of the box's size.
+    box:
+        Where it comes, inside the picture.
+    shape:
+        h x w bool: which of its pixels are pasted. None: all.
+    """
+    if shape is None:
+        image[box.slices], mask[box.slices] = patch, True
+    else:
+        image[box.slices][shape] = patch[shape]
+        mask[box.slices] |= shape
 
 
 def mix(normal: RGB, texture: RGB, mask: Mask, b: float) -> RGB:
@@ -37,11 +69,16 @@ def mix(normal: RGB, texture: RGB, mask: Mask, b: float) -> RGB:
     H x W x 3 uint8 RGB, rounded to the nearest level.
     """
     image = normal.copy()
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size:
-        box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        blend = cv2.addWeighted(normal[box], b, texture[box], 1.0 - b, 0.0)
-        image[box] = cv2.copyTo(blend, mask[box].view(np.uint8), image[box].copy())
+    box = bounding_box(mask)
+    if box is None:
+        return image
+    target, below, above, inside = image[box], normal[box], texture[box], mask[box].view(np.uint8)
+    blend = np.empty((min(STRIP, len(target)), *target.shape[1:]), np.uint8)
+    for top in range(0, len(target), STRIP):  # in place, and a strip at a time: stays in the processor's cache
+        strip = np.s_[top : top + STRIP]
+        part = blend[: len(target[strip])]
+        cv2.addWeighted(below[strip], b, above[strip], 1.0 - b, 0.0, dst=part)
+        cv2.copyTo(part, inside[strip], target[strip])
     return image
 
 

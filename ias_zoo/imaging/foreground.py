@@ -19,10 +19,34 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 Polarity = Literal["brighter", "darker"]
+Finder = Literal["otsu", "grabcut", "all"]
+"""How the product is found in pictures that nobody has a table for."""
 
 SMALLEST_COMPONENT = 0.01  # of the image
 SMALLEST_FOREGROUND, LARGEST_FOREGROUND = 0.05, 0.95  # beyond these there is no telling product from background
 BACKGROUND_OF_BORDER = 0.9  # of the border's pixels
+GRABCUT_SIDE, GRABCUT_COMPONENTS, GRABCUT_STEPS = 256, 5, 5
+
+
+def product(image: RGB, how: Finder, region: Mask | None = None) -> Mask | None:
+    """Where a defect may be: the region that somebody gave, or else the product.
+
+    Parameters
+    ----------
+    image:
+        H x W x 3 uint8 RGB.
+    how:
+        ``otsu``, ``grabcut``, or ``all`` for everywhere.
+    region:
+        H x W bool; beats ``how``.
+
+    Returns
+    -------
+    H x W bool, or None for everywhere.
+    """
+    if region is None and how != "all":
+        region = otsu_foreground(image) if how == "otsu" else grabcut_foreground(image)
+    return None if region is None or region.all() else region
 
 
 def everywhere(image: RGB) -> Mask:
@@ -79,6 +103,53 @@ def otsu_foreground(image: RGB) -> Mask:
     if not SMALLEST_FOREGROUND <= mask.mean() <= LARGEST_FOREGROUND:
         return everywhere(image)
     return mask
+
+
+def grabcut_foreground(image: RGB) -> Mask:
+    """Find the product by GrabCut, started from Otsu's foreground (our design).
+
+    Rother, Kolmogorov, Blake, "GrabCut", SIGGRAPH 2004, as OpenCV has it. It looks at colours and edges, where Otsu
+    looks at brightness alone, and leaves soft shadows (not those of one tone with a hard edge). Pictures above 256
+    pixels a side are cut at that size and the outcome is enlarged. What Otsu finds on the picture's border stays what
+    it is; all else is open. All True where Otsu finds nothing, or where the outcome covers less than 5 % or more than
+    95 % of the image.
+
+    Notes
+    -----
+    OpenCV begins with a clustering that draws from a global random state. Here both colour models begin with five equal
+    shares of the pixels, sorted by brightness, so that the same picture gives the same mask.
+    """
+    found = otsu_foreground(image)
+    if found.all():
+        return found
+    height, width = image.shape[:2]
+    scale = min(1.0, GRABCUT_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    start = np.asarray(cv2.resize(found.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)).astype(np.bool_)
+    if min(np.count_nonzero(start), np.count_nonzero(~start)) < GRABCUT_COMPONENTS:
+        return found
+    labels = np.where(start, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    for edge in (np.s_[:1], np.s_[-1:], np.s_[:, :1], np.s_[:, -1:]):
+        labels[edge] = np.where(start[edge], cv2.GC_FGD, cv2.GC_BGD)
+    models = _colour_model(small[~start]), _colour_model(small[start])
+    whole = (0, 0, size[0], size[1])  # not looked at: the labels are given
+    cv2.grabCut(small, labels, whole, models[0], models[1], GRABCUT_STEPS, cv2.GC_EVAL)
+    cut = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).view(np.uint8)
+    large = np.asarray(cv2.resize(cut, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)).astype(np.bool_)
+    mask = _large_parts(binary_median(large, 7))
+    return mask if SMALLEST_FOREGROUND <= mask.mean() <= LARGEST_FOREGROUND else everywhere(image)
+
+
+def _colour_model(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """OpenCV's mixture of five Gaussians: five weights, means (of 3) and covariances (3 x 3), 1 x 65 float64."""
+    order = np.argsort(pixels.astype(np.int64).sum(axis=1), kind="stable")
+    shares = np.array_split(pixels[order].astype(np.float64), GRABCUT_COMPONENTS)
+    weights = [len(share) / len(pixels) for share in shares]
+    means = [share.mean(axis=0) for share in shares]
+    # A little variance of its own: a covariance must have an inverse.
+    spreads = [np.cov(share.T, bias=True) + np.eye(3) for share in shares]
+    return np.concatenate([weights, np.ravel(means), np.ravel(spreads)])[None]
 
 
 def channel_sum(image: RGB) -> npt.NDArray[np.uint16]:

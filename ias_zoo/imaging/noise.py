@@ -9,6 +9,7 @@ touched in the row direction alone.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,14 +81,16 @@ def perlin_from_angles(height: int, width: int, angles: npt.NDArray[np.float64])
     weights = np.stack([top * u, bottom * (u - 1.0), top, bottom]).astype(np.float32)[..., None]
     field = np.empty((height, width), dtype=np.float32)
     step = max(1, _BLOCK // width)
-    for start in range(0, height, step):
-        rows = slice(start, start + step)
-        block, cell = field[rows], p[rows]
+    # Where the rows of a cell fill a block, its lattice rows need no copies: a block is then rows of one cell.
+    tall = height // cells_y >= step
+    starts = np.unique(np.concatenate([np.arange(0, height, step), np.searchsorted(p, np.arange(cells_y))]))
+    for start, end in pairwise([*(starts if tall else range(0, height, step)), height]):
+        rows = slice(start, end)
+        block, cell = field[rows], p[start : start + 1] if tall else p[rows]
         np.multiply(slope[cell], weights[0, rows], out=block)
         for values, weight in zip((slope[cell + 1], offset[cell], offset[cell + 1]), weights[1:, rows], strict=True):
-            values *= weight
-            block += values
-    np.clip(field, -1.0, 1.0, out=field)  # float32 may round just past the bound
+            block += values * weight
+        np.clip(block, -1.0, 1.0, out=block)  # float32 may round just past the bound
     return field
 
 

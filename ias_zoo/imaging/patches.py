@@ -1,8 +1,8 @@
-"""Rectangular patches: how large, where, and turned by an angle.
+"""Rectangular patches: how large, and turned by an angle.
 
 The size laws are the ones the self-contained methods publish: a share of the image's area with a random aspect ratio,
 or an absolute range. Sizes are always brought to at least one pixel and at most the image, so that any image works.
-Placement within a region is our design: published methods paste anywhere.
+Where a patch comes is the business of :mod:`ias_zoo.imaging.placement`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ __all__ = [
     "RotatedRectangle",
     "aspect_log_uniform",
     "aspect_two_branch",
-    "place_box",
-    "place_box_within",
     "rotated_rectangle",
     "size_by_area",
     "size_uniform",
@@ -70,26 +68,6 @@ def size_by_area(height: int, width: int, area: float, aspect: float) -> tuple[i
 def size_uniform(low: float, high: float, scale: float, limit: int, rng: np.random.Generator) -> int:
     """Draw U(low, high) pixels times ``scale``, rounded and clamped to 1..limit."""
     return _clamp(rng.uniform(low, high) * scale, limit)
-
-
-def place_box(height: int, width: int, box_height: int, box_width: int, rng: np.random.Generator) -> Box:
-    """Put a box anywhere inside a ``height`` x ``width`` image, uniformly over all positions."""
-    top = int(rng.integers(height - box_height + 1))
-    left = int(rng.integers(width - box_width + 1))
-    return Box(top, left, box_height, box_width)
-
-
-def place_box_within(region: Mask, box_height: int, box_width: int, rng: np.random.Generator) -> Box:
-    """Put a box so that its centre is a pixel of ``region`` (H x W bool, not empty), uniformly over those pixels.
-
-    Where the box would leave the image it is moved back inside; it then still covers the pixel that was drawn.
-    """
-    height, width = region.shape
-    pixels = np.flatnonzero(region)
-    y, x = divmod(int(pixels[rng.integers(pixels.size)]), width)
-    top = min(max(y - box_height // 2, 0), height - box_height)
-    left = min(max(x - box_width // 2, 0), width - box_width)
-    return Box(top, left, box_height, box_width)
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 _LEVELS = np.arange(256)
+_STRIP = 16384  # pixels
 
 
 # -- colour jitter ---------------------------------------------------------------------------------------------------
@@ -106,12 +107,20 @@ def adjust_saturation(image: RGB, factor: float) -> RGB:
 
 def adjust_hue(image: RGB, shift: float) -> RGB:
     """Turn the hue by ``shift`` of the colour circle (0.1 is 36 degrees)."""
-    # In float: eight-bit hue would be off by three levels on strong colours.
-    hsv = cv2.cvtColor(image.astype(np.float32) * np.float32(1 / 255), cv2.COLOR_RGB2HSV)
-    hue = hsv[..., 0] + np.float32(360.0 * shift)
-    hue -= 360.0 * np.floor(hue * np.float32(1 / 360))
-    hsv[..., 0] = hue
-    return _rgb(np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * np.float32(255)).astype(np.uint8))
+    result = np.empty_like(image)
+    lines = max(1, _STRIP // max(1, image.shape[1]))
+    for top in range(0, len(image), lines):  # a strip at a time stays in the processor's cache
+        # In float: eight-bit hue would be off by three levels on strong colours.
+        levels = image[top : top + lines].astype(np.float32)
+        levels *= np.float32(1 / 255)
+        hsv = cv2.cvtColor(levels, cv2.COLOR_RGB2HSV)
+        hue = hsv[..., 0] + np.float32(360.0 * shift)
+        hue -= 360.0 * np.floor(hue * np.float32(1 / 360))
+        hsv[..., 0] = hue
+        cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=levels)
+        levels *= np.float32(255)
+        result[top : top + lines] = np.rint(levels, out=levels)
+    return result
 
 
 # -- the ten texture operations --------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""Choosing boxes by what they hold.
+"""Where patches come: anywhere, around a pixel of a region, or where enough of the box lies on it.
 
-"Draw a place until it fits, 200 times at most" becomes "draw 200 places at once and take the first that fits": the
-same law without a loop, as each box is judged in O(1) by a summed-area table.
+Placement within a region is our design: most published methods paste anywhere. "Draw a place until it fits, 200 times
+at most" becomes "draw 200 places at once and take the first that fits": the same law without a loop, as each box is
+judged in O(1) by a summed-area table.
 """
 
 from __future__ import annotations
@@ -22,6 +23,36 @@ if TYPE_CHECKING:
 
 PLACES = 200
 """How many places are tried at once."""
+
+
+def place(limits: tuple[int, ...], size: tuple[int, ...], rng: np.random.Generator, region: Mask | None = None) -> Box:
+    """Put a box into a picture.
+
+    Parameters
+    ----------
+    limits, size:
+        Height and width of the picture and of the box, which fits into it.
+    region:
+        H x W bool, not empty: the box's centre is one of its pixels, uniformly, and the box is then moved into the
+        picture; it still covers that pixel. None: uniform over all positions.
+    """
+    if region is None:
+        top, left = (int(rng.integers(limit - side + 1)) for limit, side in zip(limits[:2], size[:2], strict=True))
+        return Box(top, left, size[0], size[1])
+    y, x = random_pixel(region, rng)
+    return Box(int(start(y, size[0], limits[0])), int(start(x, size[1], limits[1])), size[0], size[1])
+
+
+def random_pixel(region: Mask, rng: np.random.Generator) -> tuple[int, int]:
+    """A pixel (y, x) of a region (H x W bool, not empty), uniformly."""
+    pixels = np.flatnonzero(region)
+    y, x = divmod(int(pixels[rng.integers(pixels.size)]), region.shape[1])
+    return y, x
+
+
+def start(middle: Ints | int, length: Ints | int, limit: int) -> Ints:
+    """Along one axis: the first pixel of a box with ``middle`` in its middle, moved to lie within 0..limit-1."""
+    return np.clip(middle - length // 2, 0, limit - length)
 
 
 class BoxCounter:
@@ -71,8 +102,7 @@ def place_covered(
     """
     rows, columns = counter.shape
     y, x = np.divmod(pixels[rng.integers(pixels.size, size=PLACES)], columns)
-    top = np.clip(y - height // 2, 0, rows - height)
-    left = np.clip(x - width // 2, 0, columns - width)
+    top, left = start(y, height, rows), start(x, width, columns)
     chosen = first_true(counter.count(top, left, height, width) >= share * height * width)
     return None if chosen is None else Box(int(top[chosen]), int(left[chosen]), height, width)
 

@@ -30,8 +30,9 @@ import numpy as np
 
 from ias_zoo import Drawn, ImageSynthesizer, Request
 from ias_zoo.imaging.affine import Affine, warp_patch
-from ias_zoo.imaging.foreground import otsu_foreground
-from ias_zoo.imaging.patches import Box, aspect_two_branch, place_box, size_by_area
+from ias_zoo.imaging.blending import canvas, paste
+from ias_zoo.imaging.foreground import product
+from ias_zoo.imaging.patches import Box, aspect_two_branch, size_by_area
 from ias_zoo.imaging.photometric import (
     adjust_brightness,
     adjust_contrast,
@@ -39,7 +40,7 @@ from ias_zoo.imaging.photometric import (
     adjust_saturation,
     invert,
 )
-from ias_zoo.imaging.placement import BoxCounter, first_true, place_covered
+from ias_zoo.imaging.placement import BoxCounter, first_true, place, place_covered, random_pixel, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,24 +69,19 @@ class Adsas(ImageSynthesizer):
         application (the geometric ones are applied first, as one ``affine`` change), and the boxes ``source`` and
         ``destination`` as (top, left, height, width).
         """
-        options = self.options
-        assert request.normal is not None  # noqa: S101 - the base class has refused a request without one
-        normal, region = request.normal, request.region
-        if region is None and options.foreground == "otsu":
-            region = otsu_foreground(normal)
-        if region is not None and region.all():
-            region = None
+        options, normal = self.options, request.need_normal()
+        region = product(normal, options.foreground, request.region)
         height, width = normal.shape[:2]
         area, aspect = rng.uniform(*options.area), aspect_two_branch(*options.aspect, rng)
         changes = self._draw_augmentations(rng)
         affine = _affine(changes)
 
         size = size_by_area(height, width, area, aspect)
-        canvas = affine.canvas(*size)
-        if canvas[0] > height or canvas[1] > width:  # in very oblong images: upright it fits
-            affine, canvas = Affine(), size
+        hull = affine.canvas(*size)
+        if hull[0] > height or hull[1] > width:  # in very oblong images: upright it fits
+            affine, hull = Affine(), size
         if region is None:
-            source, destination = (place_box(height, width, *box, rng) for box in (size, canvas))
+            source, destination = (place(normal.shape, box, rng) for box in (size, hull))
         else:
             source, destination, affine = _on(region, size, affine, options.on_object, rng)
         patch, shape = warp_patch(normal[source.slices], np.ones((source.height, source.width), dtype=np.bool_), affine)
@@ -93,9 +89,8 @@ class Adsas(ImageSynthesizer):
             patch = _recolour(patch, change)
         if region is not None:
             shape = shape & region[destination.slices]
-        image, mask = normal.copy(), np.zeros((height, width), dtype=np.bool_)
-        image[destination.slices][shape] = patch[shape]
-        mask[destination.slices] = shape
+        image, mask = canvas(normal)
+        paste(image, mask, patch, destination, shape)
         drawn: dict[str, Any] = {"area": area, "aspect": aspect, "augmentations": changes}
         drawn |= {"affine": affine.to_json(), "source": source, "destination": destination}
         return Drawn(image=image, mask=mask, drawn=drawn)
@@ -134,10 +129,9 @@ def _on(
     counter, pixels, (height, width) = BoxCounter(region), np.flatnonzero(region), region.shape
     sizes = [[max(1, int(side * SHRINK**times)) for side in size] for times in range(SHRINKS + 1)]
     boxes = np.array([affine.canvas(*smaller) for smaller in sizes]).T  # heights, widths
-    for place in pixels[rng.integers(pixels.size, size=CENTRES)]:
-        y, x = divmod(int(place), width)
-        top = np.clip(y - boxes[0] // 2, 0, height - boxes[0])
-        left = np.clip(x - boxes[1] // 2, 0, width - boxes[1])
+    for pixel in pixels[rng.integers(pixels.size, size=CENTRES)]:
+        y, x = divmod(int(pixel), width)
+        top, left = start(y, boxes[0], height), start(x, boxes[1], width)
         fits = first_true(counter.count(top, left, boxes[0], boxes[1]) >= share * boxes[0] * boxes[1])
         if fits is None:
             continue
@@ -145,7 +139,7 @@ def _on(
         if source is not None:
             destination = Box(int(top[fits]), int(left[fits]), int(boxes[0][fits]), int(boxes[1][fits]))
             return source, destination, affine
-    one, other = (divmod(int(place), width) for place in rng.choice(pixels, 2))
+    one, other = random_pixel(region, rng), random_pixel(region, rng)
     return Box(one[0], one[1], 1, 1), Box(other[0], other[1], 1, 1), Affine()
 
 

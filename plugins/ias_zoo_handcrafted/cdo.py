@@ -32,8 +32,10 @@ import numpy as np
 from PIL import Image
 
 from ias_zoo import Drawn, ImageSynthesizer, Request
+from ias_zoo.imaging.blending import canvas, paste
 from ias_zoo.imaging.foreground import binary_median, channel_sum
 from ias_zoo.imaging.patches import Box
+from ias_zoo.imaging.placement import first_true, random_pixel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -62,21 +64,18 @@ class Cdo(ImageSynthesizer):
 
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         """Put noise on one normal."""
-        normal, region = request.normal, request.region
-        assert normal is not None  # noqa: S101 - the base class has refused a request without one
+        normal, region = request.need_normal(), request.region
         allowed = region if region is not None else self._product(normal)
         wanted = int(rng.integers(0 if self.options.allow_clean else 1, MOST_PATCHES + 1))
         boxes = [box for _ in range(wanted) if (box := self._place(normal, allowed, rng)) is not None]
         if wanted and not boxes and allowed is not None:
-            boxes = [self._box(normal, *_pixel(allowed, rng), rng)]
-        image, mask = normal.copy(), np.zeros(normal.shape[:2], np.bool_)
+            boxes = [self._box(normal, *random_pixel(allowed, rng), rng)]
+        image, mask = canvas(normal)
         soft = np.zeros(mask.shape, np.float32) if self.options.variant == "v2" else None
         for box in boxes:
             if soft is None:
-                inside = np.s_[box.slices]
                 noise = rng.integers(LEVELS, size=(box.height, box.width, 3), dtype=np.uint8)
-                image[inside] = noise if region is None else np.where(region[inside][..., None], noise, image[inside])
-                mask[inside] = True if region is None else region[inside]
+                paste(image, mask, noise, box, None if region is None else region[box.slices])
             else:
                 _soft_patch(image, soft, box, region, rng)
         if soft is not None:
@@ -107,10 +106,10 @@ class Cdo(ImageSynthesizer):
         y, x = (rng.integers(first, end, size=count) for first, end in zip(low, high, strict=True))
         if allowed is not None:
             unit = self._unit
-            accepted = np.flatnonzero(allowed[y // unit, x // unit])
-            if not accepted.size:
+            accepted = first_true(allowed[y // unit, x // unit])
+            if accepted is None:
                 return None
-            y, x = y[accepted[:1]], x[accepted[:1]]
+            y, x = y[[accepted]], x[[accepted]]
         return _around(int(y[0]), int(x[0]), half, grid)
 
     def _box(self, normal: RGB, y: int, x: int, rng: np.random.Generator) -> Box:
@@ -165,12 +164,6 @@ def _around(y: int, x: int, half: tuple[int, int], grid: tuple[int, int]) -> Box
     return Box(top, left, min(y + half[0], grid[0]) - top, min(x + half[1], grid[1]) - left)
 
 
-def _pixel(allowed: Mask, rng: np.random.Generator) -> tuple[int, int]:
-    places = np.flatnonzero(allowed)
-    y, x = divmod(int(places[rng.integers(places.size)]), allowed.shape[1])
-    return y, x
-
-
 def _soft_patch(
     image: RGB, soft: npt.NDArray[np.float32], box: Box, region: Mask | None, rng: np.random.Generator
 ) -> None:
@@ -180,18 +173,20 @@ def _soft_patch(
     bottom = min(-(-(box.top + box.height) // step) + 1, image.shape[0])
     right = min(-(-(box.left + box.width) // step) + 1, image.shape[1])
     height, width = bottom - top, right - left
-    fine = np.zeros((height * step, width * step, 4), np.uint8)
+    noise, whole = (np.zeros((height * step, width * step, *channels), np.uint8) for channels in ((3,), ()))
     inside = np.s_[box.top - top * step :, box.left - left * step :]
-    patch = fine[inside][: box.height, : box.width]
-    patch[..., :3] = rng.integers(LEVELS, size=(*patch.shape[:2], 3), dtype=np.uint8)
-    patch[..., 3] = 255
-    channels = [Image.fromarray(fine[..., c]).resize((width, height), Image.Resampling.BILINEAR) for c in range(4)]
-    shrunk = np.stack([np.asarray(channel, np.float32) for channel in channels], axis=2)
-    weight = shrunk[..., 3] / np.float32(255)
+    patch = noise[inside][: box.height, : box.width]
+    patch[...] = rng.integers(LEVELS, size=patch.shape, dtype=np.uint8)
+    whole[inside][: box.height, : box.width] = 255
+    shrunk, covered = (
+        np.asarray(Image.fromarray(fine).resize((width, height), Image.Resampling.BILINEAR), np.float32)
+        for fine in (noise, whole)
+    )
+    weight = covered / np.float32(255)
     area = np.s_[top:bottom, left:right]
     if region is not None:
         weight = weight * region[area]
-        shrunk[..., :3] *= region[area][..., None]
-    mixed = shrunk[..., :3] + (1 - weight[..., None]) * image[area]
+        shrunk = shrunk * region[area][..., None]
+    mixed = shrunk + (1 - weight[..., None]) * image[area]
     image[area] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
     soft[area] = weight + (1 - weight) * soft[area]

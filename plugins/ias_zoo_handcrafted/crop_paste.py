@@ -32,8 +32,8 @@ import numpy as np
 
 from ias_zoo import Drawn, ImageSynthesizer, Request
 from ias_zoo.imaging.affine import Affine, warp_patch
-from ias_zoo.imaging.blending import alpha_paste, soft_edge
-from ias_zoo.imaging.foreground import otsu_foreground
+from ias_zoo.imaging.blending import alpha_paste, canvas, soft_edge
+from ias_zoo.imaging.foreground import product
 from ias_zoo.imaging.patches import Box
 from ias_zoo.imaging.photometric import color_jitter
 
@@ -83,12 +83,9 @@ class CropPaste(ImageSynthesizer):
         share of it that is ``inside`` the region.
         """
         options = self.options
-        assert request.normal is not None and request.shot is not None  # noqa: S101, PT018 - the method needs both
-        normal, region = request.normal, request.region
-        if region is None and options.foreground == "otsu":
-            region = otsu_foreground(normal)
-        if region is None or region.all():
-            region = None
+        assert request.shot is not None  # noqa: S101 - the base class has refused a request without one
+        normal = request.need_normal()
+        region = product(normal, options.foreground, request.region)
         cut = cut_defect(request.shot.image, request.shot.mask, keep_border=options.border == "keep")
         affine = self._draw_affine(cut.sides, rng)
         patch, jitter = self._jitter(cut.patch, rng)
@@ -103,9 +100,8 @@ class CropPaste(ImageSynthesizer):
         if region is not None:
             alpha *= region[here.slices]
         levels, matching = self._match(patch, mask, patch_ring, normal[here.slices])
-        image, pasted = normal.copy(), alpha >= 0.5
+        (image, full), pasted = canvas(normal), alpha >= 0.5
         alpha_paste(image, levels, alpha * pasted if options.exact_mask else alpha, top, left)
-        full = np.zeros(normal.shape[:2], dtype=np.bool_)
         full[here.slices] = pasted
         drawn = {"affine": affine.to_json(), "jitter": jitter, **matching, "destination": here, "inside": inside}
         return Drawn(image=image, mask=full, drawn=drawn)

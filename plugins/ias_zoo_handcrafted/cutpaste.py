@@ -30,17 +30,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ias_zoo import Drawn, ImageSynthesizer, Request, Sample
+from ias_zoo.imaging.blending import canvas, paste
 from ias_zoo.imaging.patches import (
-    Box,
     aspect_log_uniform,
     aspect_two_branch,
-    place_box,
-    place_box_within,
     rotated_rectangle,
     size_by_area,
     size_uniform,
 )
 from ias_zoo.imaging.photometric import color_jitter
+from ias_zoo.imaging.placement import place
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -61,7 +60,7 @@ class CutPaste(ImageSynthesizer):
 
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         """Paste one patch."""
-        return draw_patch(_normal(request), request.region, rng, self.options)
+        return draw_patch(request.need_normal(), request.region, rng, self.options)
 
 
 class CutPasteScar(ImageSynthesizer):
@@ -71,7 +70,7 @@ class CutPasteScar(ImageSynthesizer):
 
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         """Paste one scar."""
-        return draw_scar(_normal(request), request.region, rng, self.options)
+        return draw_scar(request.need_normal(), request.region, rng, self.options)
 
 
 class CutPaste3Way(ImageSynthesizer):
@@ -83,7 +82,7 @@ class CutPaste3Way(ImageSynthesizer):
         """Paste one patch or one scar; ``Drawn.defect`` tells which."""
         kind = request.defect if request.defect in (PATCH, SCAR) else (PATCH, SCAR)[int(rng.integers(2))]
         draw = draw_patch if kind == PATCH else draw_scar
-        return replace(draw(_normal(request), request.region, rng, self.options), defect=kind)
+        return replace(draw(request.need_normal(), request.region, rng, self.options), defect=kind)
 
     def triple(self, request: Request) -> tuple[RGB, Sample, Sample]:
         """Make one training example of each of the paper's three classes from one source image.
@@ -102,7 +101,7 @@ class CutPaste3Way(ImageSynthesizer):
         patch, scar = self.synthesize(
             [replace(request, seed=int(seed), defect=kind) for seed, kind in zip(seeds, (PATCH, SCAR), strict=True)]
         )
-        return _normal(request).copy(), patch, scar
+        return request.need_normal().copy(), patch, scar
 
 
 def draw_patch(normal: RGB, region: Mask | None, rng: np.random.Generator, options: CutPasteOptions) -> Drawn:
@@ -127,18 +126,14 @@ def draw_patch(normal: RGB, region: Mask | None, rng: np.random.Generator, optio
     law = aspect_two_branch if options.aspect_law == "two_branch" else aspect_log_uniform
     area, aspect = rng.uniform(*options.area), law(*options.aspect, rng)
     size = size_by_area(height, width, area, aspect)
-    source, destination = (_place(normal, region, size, rng) for _ in range(2))
+    source, destination = (place(normal.shape, size, rng, region) for _ in range(2))
     patch, jitter = _jitter(normal[source.slices], options.jitter, rng)
 
-    shape = np.ones(size, dtype=np.bool_) if region is None else region[destination.slices]
-    drawn: dict[str, Any] = {
-        "area": area,
-        "aspect": aspect,
-        "source": source,
-        "destination": destination,
-        "jitter": jitter,
-    }
-    return _paste(normal, patch, shape, destination, {"kind": PATCH, **drawn})
+    image, mask = canvas(normal)
+    paste(image, mask, patch, destination, None if region is None else region[destination.slices])
+    drawn: dict[str, Any] = {"kind": PATCH, "area": area, "aspect": aspect}
+    drawn |= {"source": source, "destination": destination, "jitter": jitter}
+    return Drawn(image=image, mask=mask, drawn=drawn)
 
 
 def draw_scar(normal: RGB, region: Mask | None, rng: np.random.Generator, options: CutPasteScarOptions) -> Drawn:
@@ -172,22 +167,18 @@ def draw_scar(normal: RGB, region: Mask | None, rng: np.random.Generator, option
         if scar.mask.shape[0] > height or scar.mask.shape[1] > width:
             angle = 0.0  # only in images a few pixels high or wide: upright it fits
             scar = rotated_rectangle(along, across, angle)
-        source = _place(normal, region, (along, across), rng)
-        destination = _place(normal, region, scar.mask.shape, rng)
+        source = place(normal.shape, (along, across), rng, region)
+        destination = place(normal.shape, scar.mask.shape, rng, region)
         shape = scar.mask if region is None else scar.mask & region[destination.slices]
         if shape.any():
             break
     patch, jitter = _jitter(normal[source.slices], options.jitter, rng)
 
-    drawn: dict[str, Any] = {"width": across, "length": along, "angle": angle}
+    image, mask = canvas(normal)
+    paste(image, mask, patch[scar.rows, scar.columns], destination, shape)
+    drawn: dict[str, Any] = {"kind": SCAR, "width": across, "length": along, "angle": angle}
     drawn |= {"source": source, "destination": destination, "jitter": jitter}
-    return _paste(normal, patch[scar.rows, scar.columns], shape, destination, {"kind": SCAR, **drawn})
-
-
-def _place(normal: RGB, region: Mask | None, size: tuple[int, ...], rng: np.random.Generator) -> Box:
-    if region is not None:
-        return place_box_within(region, size[0], size[1], rng)
-    return place_box(normal.shape[0], normal.shape[1], size[0], size[1], rng)
+    return Drawn(image=image, mask=mask, drawn=drawn)
 
 
 def _jitter(patch: RGB, strength: float, rng: np.random.Generator) -> tuple[RGB, dict[str, Any] | None]:
@@ -195,17 +186,3 @@ def _jitter(patch: RGB, strength: float, rng: np.random.Generator) -> tuple[RGB,
     if strength == 0.0:
         return patch, None
     return color_jitter(np.ascontiguousarray(patch), rng, strength, strength, strength, strength)
-
-
-def _paste(normal: RGB, patch: RGB, shape: Mask, box: Box, drawn: dict[str, Any]) -> Drawn:
-    """Hard-paste the pixels of ``shape`` (h x w bool, as ``patch`` and ``box``)."""
-    image = normal.copy()
-    image[box.slices][shape] = patch[shape]
-    mask = np.zeros(normal.shape[:2], dtype=np.bool_)
-    mask[box.slices] = shape
-    return Drawn(image=image, mask=mask, drawn=drawn)
-
-
-def _normal(request: Request) -> RGB:
-    assert request.normal is not None  # noqa: S101 - the base class has refused a request without one
-    return request.normal

@@ -23,18 +23,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ias_zoo import Drawn, ImageSynthesizer, Request
-from ias_zoo.imaging.affine import turn_normal
-from ias_zoo.imaging.blending import mix
-from ias_zoo.imaging.noise import perlin_mask
-from ias_zoo.imaging.textures import textures
+from ias_zoo import Drawn, Request
+from ias_zoo_handcrafted.textured import Textured, mixed, turned
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
-    from ias_zoo.synthesizer import Setup
     from ias_zoo_handcrafted.options.destseg import DeSTSegOptions
 
     RGB = npt.NDArray[np.uint8]
@@ -50,33 +45,19 @@ ROTATION |= dict.fromkeys(_FIXED, "off") | dict.fromkeys(_SMALL, "small") | dict
 """How the published code turns the normals of each category of MVTec AD."""
 
 
-class DeSTSeg(ImageSynthesizer):
+class DeSTSeg(Textured):
     """DeSTSeg's anomaly generator."""
 
     options: DeSTSegOptions
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        self.textures = textures(self.options.textures, self.options.cache_mb * 2**20)
-
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         """Make one sample; steps as in section 3.1 of the paper and the published data loader."""
-        options = self.options
-        assert request.normal is not None  # noqa: S101 - the base class has refused a request without one
-        normal, region, drawn = self._turn_normal(request.normal, request.region, rng)
-        mask, noise = perlin_mask(
-            normal.shape[:2],
-            rng,
-            given=request.mask,
-            region=region,
-            max_cells=options.max_cells,
-            retry_empty=options.retry_empty,
-        )
-        texture, source = self.textures.sample(normal.shape[0], normal.shape[1], rng)
+        normal, region, drawn = self._turn_normal(request.need_normal(), request.region, rng)
+        mask, noise = self.noise_mask(request, normal, region, rng)
+        texture, origin = self.texture(normal, rng)
         # b, the weight of the normal in the mask
-        b = rng.uniform(0.0, 0.8) if options.variant == "code" else 1.0 - rng.uniform(0.15, 1.0)
-        drawn |= {"anomalous": bool(mask.any()), **noise, "texture": source, "b": b}
-        return Drawn(image=mix(normal, texture, mask, b), mask=mask, drawn=drawn)
+        b = rng.uniform(0.0, 0.8) if self.options.variant == "code" else 1.0 - rng.uniform(0.15, 1.0)
+        return mixed(normal, texture, mask, b, {**drawn, **noise, **origin, "b": b})
 
     def _turn_normal(
         self, normal: RGB, region: Mask | None, rng: np.random.Generator
@@ -86,8 +67,4 @@ class DeSTSeg(ImageSynthesizer):
         if how == "off":
             return normal, region, {}
         quarters = 90 * int(rng.integers(4)) if how == "quarters" else 0
-        degrees = quarters + rng.uniform(-SMALL_ANGLE, SMALL_ANGLE)
-        turned = turn_normal(normal, region, degrees, fill=FILL)
-        if turned is None:  # the region would leave the picture: this normal is not turned
-            return normal, region, {}
-        return *turned, {"normal_degrees": degrees}
+        return turned(normal, region, quarters + rng.uniform(-SMALL_ANGLE, SMALL_ANGLE), FILL)

@@ -31,19 +31,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ias_zoo import Drawn, ImageSynthesizer, Request
-from ias_zoo.imaging.affine import turn_normal
-from ias_zoo.imaging.blending import mix
-from ias_zoo.imaging.noise import perlin_mask
+from ias_zoo import Drawn, Request
+from ias_zoo.imaging.blending import canvas
 from ias_zoo.imaging.photometric import apply_operations, draw_operations
-from ias_zoo.imaging.textures import textures
+from ias_zoo_handcrafted.textured import Textured, mixed, turned
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
-    from ias_zoo.synthesizer import Setup
     from ias_zoo_handcrafted.options.draem import DraemOptions
 
     RGB = npt.NDArray[np.uint8]
@@ -58,44 +54,29 @@ PAPER_OPERATIONS = (
     "hue_saturation",
     "autocontrast",
 )
+PAPER_THRESHOLD = (0.3, 0.7)
 
 
-class Draem(ImageSynthesizer):
+class Draem(Textured):
     """DRAEM's anomaly generator."""
 
     options: DraemOptions
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        self.textures = textures(self.options.textures, self.options.cache_mb * 2**20)
-
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         """Make one sample; steps as in section 3.1 of the paper and the published data loader."""
-        options = self.options
-        assert request.normal is not None  # noqa: S101 - the base class has refused a request without one
-        normal, region, drawn = self._turn_normal(request.normal, request.region, rng)
-
+        options, published = self.options, self.options.variant == "code"
+        normal, region, drawn = self._turn_normal(request.need_normal(), request.region, rng)
         if rng.random() >= options.anomaly_probability:
-            clean = np.zeros(normal.shape[:2], dtype=np.bool_)
-            return Drawn(image=normal.copy(), mask=clean, drawn={**drawn, "anomalous": False})
+            image, clean = canvas(normal)
+            return Drawn(image=image, mask=clean, drawn={**drawn, "anomalous": False})
 
-        mask, noise = perlin_mask(
-            normal.shape[:2],
-            rng,
-            given=request.mask,
-            region=region,
-            max_cells=options.max_cells,
-            threshold=0.5 if options.variant == "code" else (0.3, 0.7),
-            retry_empty=options.retry_empty,
-        )
-        names = None if options.variant == "code" else PAPER_OPERATIONS
-        texture, source = self.textures.sample(normal.shape[0], normal.shape[1], rng)
-        operations = draw_operations(options.operations, rng, names)
+        mask, noise = self.noise_mask(request, normal, region, rng, 0.5 if published else PAPER_THRESHOLD)
+        texture, origin = self.texture(normal, rng)
+        operations = draw_operations(options.operations, rng, None if published else PAPER_OPERATIONS)
         # b, the weight of the normal in the mask
-        b = rng.uniform(0.0, 0.8) if options.variant == "code" else 1.0 - rng.uniform(0.1, 1.0)
-        image = mix(normal, apply_operations(texture, operations), mask, b)
-        drawn |= {"anomalous": bool(mask.any()), **noise, "texture": source, "operations": operations, "b": b}
-        return Drawn(image=image, mask=mask, drawn=drawn)
+        b = rng.uniform(0.0, 0.8) if published else 1.0 - rng.uniform(0.1, 1.0)
+        drawn |= {**noise, **origin, "operations": operations, "b": b}
+        return mixed(normal, apply_operations(texture, operations), mask, b, drawn)
 
     def _turn_normal(
         self, normal: RGB, region: Mask | None, rng: np.random.Generator
@@ -104,8 +85,4 @@ class Draem(ImageSynthesizer):
         if rng.random() >= self.options.rotate_normal:
             return normal, region, {}
         limit = 90.0 if self.options.variant == "code" else 45.0
-        degrees = rng.uniform(-limit, limit)
-        turned = turn_normal(normal, region, degrees)
-        if turned is None:  # the region would leave the picture: this normal is not turned
-            return normal, region, {}
-        return *turned, {"normal_degrees": degrees}
+        return turned(normal, region, rng.uniform(-limit, limit))

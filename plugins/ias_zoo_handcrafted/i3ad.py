@@ -49,8 +49,7 @@ class I3ad(ImageSynthesizer):
 
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         """Hide an irregular part and fill it."""
-        normal, region = request.normal, request.region
-        assert normal is not None  # noqa: S101 - the base class has refused a request without one
+        normal, region = request.need_normal(), request.region
         drawn: dict[str, Any] = {"target": "normal", "fill": self.options.fill}
         if request.mask is not None:
             mask = request.mask.copy() if region is None else request.mask & region

@@ -63,8 +63,7 @@ class Intra(ImageSynthesizer):
         RequestError
             If the normal holds no whole tile, or the region touches none.
         """
-        options, normal, region = self.options, request.normal, request.region
-        assert normal is not None  # noqa: S101 - the base class has refused a request without one
+        options, normal, region = self.options, request.need_normal(), request.region
         side, (rows, columns) = options.tile, _grid(normal, options.tile)
         lengths = min(options.window, rows), min(options.window, columns)
         if region is None:

@@ -29,18 +29,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ias_zoo import Drawn, ImageSynthesizer, Request
-from ias_zoo.imaging.blending import mix
-from ias_zoo.imaging.foreground import Polarity, otsu_foreground, threshold_foreground
-from ias_zoo.imaging.noise import perlin_mask
+from ias_zoo import Drawn, Request
+from ias_zoo.imaging.foreground import Polarity, grabcut_foreground, otsu_foreground, threshold_foreground
 from ias_zoo.imaging.photometric import apply_operations, draw_operations
-from ias_zoo.imaging.textures import textures
 from ias_zoo.imaging.tiles import permute_tiles
+from ias_zoo_handcrafted.textured import Textured, mixed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ias_zoo.synthesizer import Setup
     from ias_zoo_handcrafted.options.memseg import MemSegOptions
 
     RGB = npt.NDArray[np.uint8]
@@ -63,48 +60,35 @@ FOREGROUND: dict[str, tuple[float, Polarity]] = {
 """The public code's grey threshold and the side on which the product is; its other categories have no foreground."""
 
 
-class MemSeg(ImageSynthesizer):
+class MemSeg(Textured):
     """MemSeg's anomaly generator."""
 
     options: MemSegOptions
-
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        self.textures = textures(self.options.textures, self.options.cache_mb * 2**20)
 
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         """Make one sample; steps as in section 3.2 of the paper.
 
         ``drawn["product"]`` is the foreground's share of the image: 1.0 also where a category's threshold found none.
         """
-        options = self.options
-        assert request.normal is not None  # noqa: S101 - the base class has refused a request without one
-        normal = request.normal
-        region = request.region
+        normal, region = request.need_normal(), request.region
         if region is None and request.mask is None:
             region = self._foreground(normal)
-        mask, noise = perlin_mask(
-            normal.shape[:2],
-            rng,
-            given=request.mask,
-            region=region,
-            max_cells=options.max_cells,
-            retry_empty=options.retry_empty,
-        )
-        if rng.random() < options.structure_probability:
+        mask, noise = self.noise_mask(request, normal, region, rng)
+        if rng.random() < self.options.structure_probability:
             source, origin = self._structure(normal, rng)
         else:
-            source, texture = self.textures.sample(normal.shape[0], normal.shape[1], rng)
-            origin = {"source": "texture", "texture": texture}
-        delta = rng.uniform(*options.opacity)  # the weight of the source in the mask
+            source, origin = self.texture(normal, rng)
+            origin["source"] = "texture"
+        delta = rng.uniform(*self.options.opacity)  # the weight of the source in the mask
         product = 1.0 if region is None else region.mean()
-        drawn = {"anomalous": bool(mask.any()), "product": product, **noise, **origin, "delta": delta}
-        return Drawn(image=mix(normal, source, mask, 1.0 - delta), mask=mask, drawn=drawn)
+        return mixed(normal, source, mask, 1.0 - delta, {"product": product, **noise, **origin, "delta": delta})
 
     def _foreground(self, normal: RGB) -> Mask | None:
         """Where the product is; None for everywhere, also where a category's threshold finds nothing."""
         if self.options.preset == "auto":
             return otsu_foreground(normal)
+        if self.options.preset == "grabcut":
+            return grabcut_foreground(normal)
         if self.options.preset not in FOREGROUND:
             return None
         found = threshold_foreground(normal, *FOREGROUND[self.options.preset])

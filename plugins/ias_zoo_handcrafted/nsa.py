@@ -120,8 +120,7 @@ class NSA(ImageSynthesizer):
         RequestError
             If the normal has less than 16 pixels a side, or ``source_region`` leaves no pixel to cut a patch from.
         """
-        assert request.normal is not None and request.source is not None  # noqa: S101, PT018 - the method needs both
-        normal = request.normal
+        normal = request.need_normal()
         if min(normal.shape[:2]) < SMALLEST_IMAGE:
             height, width = normal.shape[:2]
             raise RequestError(f"request.normal is {height}x{width}: nsa needs at least {SMALLEST_IMAGE} pixels a side")
@@ -156,8 +155,7 @@ class NSA(ImageSynthesizer):
     def _prepare(self, request: Request, normal: RGB) -> tuple[str, NSAPreset, _Pair]:
         """Bring the source to the normal's size, choose the preset and find the product in both."""
         height, width = normal.shape[:2]
-        source, on_source = request.source, request.source_region
-        assert source is not None  # noqa: S101 - checked by draw
+        source, on_source = request.need_source(), request.source_region
         if source.shape != normal.shape:
             source = np.asarray(cv2.resize(source, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
             if on_source is not None:
@@ -190,7 +188,8 @@ class NSA(ImageSynthesizer):
     def _product(self, image: RGB, preset: NSAPreset) -> Mask:
         if preset.foreground == "tone":
             return foreground.tone_distance(image, preset.background)
-        return foreground.otsu_foreground(image) if preset.foreground == "otsu" else foreground.everywhere(image)
+        found = foreground.product(image, preset.foreground)
+        return foreground.everywhere(image) if found is None else found
 
     def _blend(self, preset: NSAPreset) -> str:
         return preset.blend if self.options.blend == "auto" else str(self.options.blend)

@@ -30,7 +30,8 @@ class NSAPreset:
     blend:
         Poisson blending with the source's gradients (``normal``), or with the stronger ones (``mixed``).
     foreground:
-        How the product is found: by its distance from the ``background`` tones, by Otsu's threshold, or not at all.
+        How the product is found: by its distance from the ``background`` tones, by Otsu's threshold, by GrabCut, or
+        not at all.
     background:
         Pairs (tone, threshold) in grey levels.
     min_object_share, min_overlap_share:
@@ -44,7 +45,7 @@ class NSAPreset:
     bounds_w: Bounds = (0.03, 0.4)
     resize_bounds: Bounds = (0.7, 1.3)
     blend: Literal["normal", "mixed"] = "normal"
-    foreground: Literal["tone", "otsu", "all"] = "all"
+    foreground: Literal["tone", "otsu", "grabcut", "all"] = "all"
     background: tuple[tuple[float, float], ...] = ()
     min_object_share: float = 0.5  # the published rows without a foreground have none; it then rules nothing out
     min_overlap_share: float = 0.25

@@ -28,7 +28,9 @@ import cv2
 import numpy as np
 
 from ias_zoo import Drawn, ImageSynthesizer, Request
-from ias_zoo.imaging.patches import Box, place_box_within
+from ias_zoo.imaging.blending import canvas, paste
+from ias_zoo.imaging.patches import Box
+from ias_zoo.imaging.placement import place
 from ias_zoo.imaging.simplex import FractalNoise, fractal_noise
 
 if TYPE_CHECKING:
@@ -48,8 +50,7 @@ class Rdpp(ImageSynthesizer):
 
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         """Put noise on one normal."""
-        options, normal, region = self.options, request.normal, request.region
-        assert normal is not None  # noqa: S101 - the base class has refused a request without one
+        options, normal, region = self.options, request.need_normal(), request.region
         height, width = normal.shape[:2]
         scale = min(height, width) / 256 if options.scale_side else 1.0
         drawn_size = [int(side) for side in rng.integers(options.side[0], options.side[1] + 1, size=2)]
@@ -60,19 +61,15 @@ class Rdpp(ImageSynthesizer):
             top, left = (_off_the_edge(limit, side, rng) for limit, side in zip((height, width), size, strict=True))
             box = Box(top, left, *size)
         else:
-            box = place_box_within(region, size[0], size[1], rng)
+            box = place(normal.shape, tuple(size), rng, region)
         noise = self._noise(drawn_size, rng)
         if drawn_size != size:
             how = cv2.INTER_AREA if size[0] < drawn_size[0] else cv2.INTER_LINEAR
             noise = np.asarray(cv2.resize(noise, size[::-1], interpolation=how), np.float64)
         noisy = np.clip(np.rint(normal[box.slices] + (255 * options.strength) * noise), 0, 255).astype(np.uint8)
 
-        image, mask = normal.copy(), np.zeros((height, width), np.bool_)
-        if region is None:
-            image[box.slices], mask[box.slices] = noisy, True
-        else:
-            shape = region[box.slices]
-            image[box.slices][shape], mask[box.slices] = noisy[shape], shape
+        image, mask = canvas(normal)
+        paste(image, mask, noisy, box, None if region is None else region[box.slices])
         return Drawn(image=image, mask=mask, drawn={"box": box, "noise_size": drawn_size, "mean_noise": noise.mean()})
 
     def _noise(self, size: list[int], rng: np.random.Generator) -> Floats:

@@ -33,17 +33,11 @@ import cv2
 import numpy as np
 
 from ias_zoo import Drawn, ImageSynthesizer, Request, Sample
-from ias_zoo.imaging.blending import alpha_paste
-from ias_zoo.imaging.foreground import otsu_foreground
-from ias_zoo.imaging.patches import (
-    Box,
-    aspect_log_uniform,
-    place_box,
-    place_box_within,
-    rotated_rectangle,
-    size_by_area,
-)
+from ias_zoo.imaging.blending import alpha_paste, canvas
+from ias_zoo.imaging.foreground import product
+from ias_zoo.imaging.patches import aspect_log_uniform, rotated_rectangle, size_by_area
 from ias_zoo.imaging.photometric import color_jitter
+from ias_zoo.imaging.placement import place
 from ias_zoo.imaging.shapes import bezier_blob, coarse_noise, noise_clump
 
 if TYPE_CHECKING:
@@ -75,19 +69,17 @@ class RebDefectMaker(ImageSynthesizer):
         ``drawn`` holds ``kind``, the ``shape``'s and the ``fill``'s draws, ``weight``, whether the edge is ``soft``,
         and the box ``destination`` as (top, left, height, width).
         """
-        options = self.options
-        assert request.normal is not None and request.source is not None  # noqa: S101, PT018 - the method needs both
-        normal = request.normal
+        options, normal = self.options, request.need_normal()
         if request.defect in KINDS:
             shape_name, fill_name = str(request.defect).split("_")
         else:
             shape_name = options.shapes[int(rng.integers(len(options.shapes)))]
             fill_name = options.fills[int(rng.integers(len(options.fills)))]
 
-        product = self._product(normal, request.region)
+        where = product(normal, options.foreground, request.region)
         for _ in range(TRIES):
             shape, shaped = self._shape(shape_name, normal.shape[:2], rng)
-            box = _place(product, shape.shape, normal.shape, rng)
+            box = place(normal.shape, shape.shape, rng, where)
             weight = float(rng.uniform(*options.clump_weight)) if shape_name == "clump" else 1.0
             soft = bool(rng.random() < options.soft_edge)
             alpha = soften(shape, self._pixels(KERNELS[shape_name], normal)) if soft else shape.astype(np.float32)
@@ -103,7 +95,7 @@ class RebDefectMaker(ImageSynthesizer):
         if options.jitter:
             fill, filled["jitter"] = color_jitter(fill, rng, *[options.jitter] * 4)
 
-        image, mask = normal.copy(), np.zeros(normal.shape[:2], dtype=np.bool_)
+        image, mask = canvas(normal)
         alpha_paste(image, fill, alpha, box.top, box.left)
         mask[box.slices] = alpha > 0
         kind = f"{shape_name}_{fill_name}"
@@ -124,11 +116,6 @@ class RebDefectMaker(ImageSynthesizer):
         return self.synthesize(
             [replace(request, seed=int(seed), defect=kind) for seed, kind in zip(seeds, KINDS, strict=True)]
         )
-
-    def _product(self, image: RGB, region: Mask | None) -> Mask | None:
-        if region is None and self.options.foreground == "otsu":
-            region = otsu_foreground(image)
-        return None if region is None or region.all() else region
 
     def _pixels(self, size: int, image: RGB) -> float:
         """A size in pixels of a 256-pixel image, in this image's."""
@@ -165,15 +152,13 @@ class RebDefectMaker(ImageSynthesizer):
 
     def _cut(self, request: Request, size: tuple[int, ...], rng: np.random.Generator) -> tuple[RGB, dict[str, Any]]:
         """A part of the source, centred on its product."""
-        source, region = request.source, request.source_region
-        assert source is not None  # noqa: S101 - the method needs it
+        source, region = request.need_source(), request.source_region
         if source.shape[0] < size[0] or source.shape[1] < size[1]:  # a smaller picture: bring it to the normal's size
-            assert request.normal is not None  # noqa: S101 - the method needs it
-            height, width = request.normal.shape[:2]
+            height, width = request.need_normal().shape[:2]
             source = np.asarray(cv2.resize(source, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
             region = None
-        product = self._product(source, region if region is not None and region.any() else None)
-        box = _place(product, size, source.shape, rng)
+        where = product(source, self.options.foreground, region if region is not None and region.any() else None)
+        box = place(source.shape, size, rng, where)
         return np.ascontiguousarray(source[box.slices]), {"source": box}
 
 
@@ -205,10 +190,3 @@ def soften(shape: Mask, size: float) -> Weights:
         return hard.astype(np.float32)
     blurred = cv2.GaussianBlur(eroded.astype(np.float32), (kernel, kernel), kernel, borderType=cv2.BORDER_CONSTANT)
     return np.asarray(blurred, np.float32)
-
-
-def _place(region: Mask | None, size: tuple[int, ...], limits: tuple[int, ...], rng: np.random.Generator) -> Box:
-    """A box in an image of ``limits``, centred on a random pixel of the region and moved inside."""
-    if region is None:
-        return place_box(limits[0], limits[1], size[0], size[1], rng)
-    return place_box_within(region, size[0], size[1], rng)

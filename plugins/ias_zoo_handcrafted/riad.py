@@ -52,8 +52,8 @@ class Riad(ImageSynthesizer):
 
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         """Hide one part of the grid (paper, section 3.1)."""
-        assert request.normal is not None  # noqa: S101 - the base class has refused a request without one
-        labels, side = self._share_out(request.normal, rng)
+        normal = request.need_normal()
+        labels, side = self._share_out(normal, rng)
         if request.region is None:
             part = int(rng.integers(self.options.parts))
             mask = labels == part
@@ -65,19 +65,19 @@ class Riad(ImageSynthesizer):
             part = int(labels[0, 0])
             mask = labels == part
         drawn = {"cell": side, "part": part, "parts": self.options.parts, "target": "normal", "fill": self.options.fill}
-        return Drawn(image=hide(request.normal, mask, self.options.fill), mask=mask, drawn=drawn)
+        return Drawn(image=hide(normal, mask, self.options.fill), mask=mask, drawn=drawn)
 
     def parts(self, request: Request) -> list[tuple[RGB, Mask]]:
         """All n masked images of one normal with their masks; the masks share the image (or its region) out.
 
         The request's own sample is one of them.
         """
-        assert request.normal is not None  # noqa: S101 - needed, as for a sample
-        labels, _ = self._share_out(request.normal, np.random.default_rng(request.seed))
+        normal = request.need_normal()
+        labels, _ = self._share_out(normal, np.random.default_rng(request.seed))
         masks = [labels == part for part in range(self.options.parts)]
         if request.region is not None:
             masks = [mask & request.region for mask in masks]
-        return [(hide(request.normal, mask, self.options.fill), mask) for mask in masks]
+        return [(hide(normal, mask, self.options.fill), mask) for mask in masks]
 
     def _share_out(self, normal: RGB, rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], int]:
         side = int(self.options.cells[rng.integers(len(self.options.cells))])

@@ -50,8 +50,7 @@ class Smai(ImageSynthesizer):
 
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         """Hide some superpixels."""
-        normal, region, options = request.normal, request.region, self.options
-        assert normal is not None  # noqa: S101 - the base class has refused a request without one
+        normal, region, options = request.need_normal(), request.region, self.options
         cut = self.cuts.get(normal)
         labels, count = cut.labels, cut.areas.size
         allowed = np.arange(count) if region is None else _inside(cut, region)

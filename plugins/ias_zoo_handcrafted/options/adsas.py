@@ -29,8 +29,8 @@ class AdsasOptions:
     hue: Annotated[float, Interval(ge=0, le=0.5)] = option(0.1, "hue: largest shift in turns of the colour circle")
     blur: tuple[Positive, Positive] = option((0.5, 1.5), "blur: range of the standard deviation in pixels")
     on_object: Share = option(0.9, "at least this share of the patch is cut from the product and lands on it")
-    foreground: Literal["otsu", "all"] = option(
-        "otsu", "where the product is, if the request has no region: by Otsu's threshold, or everywhere"
+    foreground: Literal["otsu", "grabcut", "all"] = option(
+        "otsu", "where the product is, if the request has no region: by Otsu's threshold, GrabCut, or everywhere"
     )
 
     def __post_init__(self) -> None:

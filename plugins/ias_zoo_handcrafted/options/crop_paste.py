@@ -27,8 +27,8 @@ class CropPasteOptions:
         "gain", "colours: scale and shift the surroundings' mean to the new place's, shift it only, or leave them"
     )
     feather: Annotated[float, Ge(0)] = option(2.0, "width in pixels of the soft edge, half of it inside the mask")
-    foreground: Literal["otsu", "all"] = option(
-        "otsu", "where the product is, if the request has no region: by Otsu's threshold, or everywhere"
+    foreground: Literal["otsu", "grabcut", "all"] = option(
+        "otsu", "where the product is, if the request has no region: by Otsu's threshold, GrabCut, or everywhere"
     )
     inside: Annotated[float, Interval(ge=0, le=1)] = option(
         0.9, "a place is taken where at least this share of the defect lies in the region, else the best of 50"

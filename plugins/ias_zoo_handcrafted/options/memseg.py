@@ -21,6 +21,7 @@ class MemSegOptions:
     )
     preset: Literal[
         "auto",
+        "grabcut",
         "texture",
         "bottle",
         "cable",
@@ -38,7 +39,8 @@ class MemSegOptions:
         "wood",
         "zipper",
     ] = option(
-        "auto", "foreground: a category's grey threshold, texture (everywhere), or auto (Otsu's); a region beats it"
+        "auto",
+        "foreground: a category's grey threshold, texture (all), grabcut, or auto (Otsu's); a region beats it",
     )
     structure_probability: Annotated[float, Interval(ge=0, le=1)] = option(
         0.5, "chance that the source is the image itself with its tiles shuffled, not a texture picture"

@@ -56,7 +56,7 @@ class NSAOptions:
     resize_bounds: tuple[Positive, Positive] | None = option(
         None, "least and greatest resize factor: N(1, 0.5), clipped"
     )
-    foreground: Literal["preset", "otsu", "all"] = option(
+    foreground: Literal["preset", "otsu", "grabcut", "all"] = option(
         "preset", "how the product is found where the request has no region; all: it fills the image"
     )
     background: tuple[tuple[Tone, Tone], ...] | None = option(

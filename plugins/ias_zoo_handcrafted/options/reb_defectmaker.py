@@ -41,8 +41,8 @@ class RebDefectMakerOptions:
     scale_sizes: bool = option(
         True, "scale what is given in pixels by min(height, width) / 256; false: absolute pixels"
     )
-    foreground: Literal["otsu", "all"] = option(
-        "otsu", "where the product is, if the request has no region: by Otsu's threshold, or everywhere"
+    foreground: Literal["otsu", "grabcut", "all"] = option(
+        "otsu", "where the product is, if the request has no region: by Otsu's threshold, GrabCut, or everywhere"
     )
 
     def __post_init__(self) -> None:
