@@ -49,7 +49,7 @@ ADAPTED = ("conv1", "conv2", "gamma", "beta", "shortcut")
 """The decoder's layers with adapters. What else of it trains: SPADE's shared layers, noise scales, both heads."""
 
 LORA, PARTS, SHAPES = "decoder_lora", "parts.safetensors", "shapes.safetensors"
-PUBLISHED_STEPS, STEPS, BASE_STEPS = 500_000, 600, 2000
+PUBLISHED_STEPS, STEPS, BASE_STEPS = 500_000, 400, 2000
 
 
 class DefectGAN(TrainableSynthesizer):
