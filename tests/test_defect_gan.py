@@ -184,6 +184,9 @@ def test_fits_in_every_way(defect_gan_base: Path, toys: TrainingSet, tmp_path: P
         for each in (made, ias_zoo.load("defect_gan", tmp_path / "weights", base=base, mask_threshold=0.1))
     )
     assert np.array_equal(sample.image, again.image)
+    if how == "labels":
+        with pytest.raises(OptionError, match="hold no shapes"):
+            ias_zoo.load("defect_gan", tmp_path / "weights", base=base, place="shapes")
     files = {path.name for path in (tmp_path / "weights").iterdir()}
     assert ("decoder_lora" in files) == (how not in ("full", "single"))
     assert ("generator.safetensors" in files) == (how in ("full", "single"))

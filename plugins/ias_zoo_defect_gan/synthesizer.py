@@ -270,6 +270,10 @@ class DefectGAN(TrainableSynthesizer):
             raise WeightsError(f"{folder}: the weights do not fit base {manifest.base}: {first}") from error
         if self.options.place == "free":
             shapes = []
+        elif self.options.place == "shapes" and not shapes:
+            raise OptionError(
+                "place='shapes': these weights were fitted without masks and hold no shapes; leave it out"
+            )
         self._networks = networks
         self._painter = self._new_painter(networks, manifest.facts.get("crop"), shapes)
 
