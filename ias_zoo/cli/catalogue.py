@@ -8,7 +8,7 @@ import typer
 
 from ias_zoo.cli.console import json_text, print_json, print_table
 from ias_zoo.errors import OptionError
-from ias_zoo.method import Paradigm
+from ias_zoo.method import Method, Paradigm, Trains
 from ias_zoo.options import describe_options, did_you_mean
 from ias_zoo.registry import Entry, PluginStatus, registry
 
@@ -66,6 +66,7 @@ def info(method: Annotated[str, typer.Argument(help="A method's name.")], json: 
         ("needs", ", ".join(sorted(about.needs))),
         ("accepts", ", ".join(sorted(about.accepts)) or "nothing more"),
         ("trains", about.trains.value),
+        ("base", _base(about) if about.trains is not Trains.NONE else ""),
         ("exact mask", "every pixel outside the mask is the normal's" if about.exact_mask else "no: see the card"),
         ("licence", f"code {about.licences.code}, base weights {about.licences.base_weights or 'none'}"),
         ("fidelity", f"{about.fidelity.value}: {about.fidelity_note}"),
@@ -85,6 +86,13 @@ def info(method: Annotated[str, typer.Argument(help="A method's name.")], json: 
             ["option", "default", "type", "what it is"],
             [[o.name, json_text(o.default), o.type, o.help] for o in options],
         )
+
+
+def _base(method: Method) -> str:
+    if method.base_stage:
+        tiny = "; tiny is embedded" if method.tiny else ""
+        return f"trains its own on normals: `ias-zoo fit {method.name} --stage base`{tiny}"
+    return f"{method.base.repo_id}, or tiny" if method.base else "none"
 
 
 def plugins(json: JsonFlag = False) -> None:

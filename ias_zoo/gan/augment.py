@@ -83,7 +83,7 @@ class Augment(nn.Module):
         if "c" in self.pipe:
             matrix = self.draw_colour(batch, p, generator).to(images)
             pixels = matrix[:, :3, :3] @ images.flatten(2) + matrix[:, :3, 3:]
-            images = pixels.unflatten(2, (size, images.shape[-1]))
+            images = pixels.reshape(images.shape)
         return images
 
     def draw_geometry(
@@ -185,8 +185,9 @@ def _bilinear(images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 
     As ``grid_sample`` does, which many versions of torch cannot differentiate twice.
     """
-    height, width = images.shape[2:]
-    flat = images.flatten(2)
+    batch, channels, height, width = images.shape
+    pixels = images.permute(0, 2, 3, 1).reshape(-1, channels)
+    first_row = torch.arange(batch, device=images.device)[:, None, None] * height
 
     def corners(place: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         along = torch.remainder((place + 1) * (size / 2), 2 * size)
@@ -194,23 +195,23 @@ def _bilinear(images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         first = along.floor()
         return first.long(), (first.long() + 1).clamp(max=size - 1), along - first
 
-    left, right, across = corners(places[..., 0].flatten(1), width)
-    top, bottom, down = corners(places[..., 1].flatten(1), height)
+    left, right, across = corners(places[..., 0], width)
+    top, bottom, down = corners(places[..., 1], height)
 
     def value(y: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        index = (y * width + x)[:, None].expand(-1, flat.shape[1], -1)
-        return flat.gather(2, index) * weight[:, None]
+        index = ((first_row + y) * width + x).flatten()
+        return pixels.index_select(0, index) * weight.reshape(-1, 1)
 
     total = value(top, left, (1 - down) * (1 - across)) + value(top, right, (1 - down) * across)
     total = total + value(bottom, left, down * (1 - across)) + value(bottom, right, down * across)
-    return total.unflatten(2, places.shape[1:3])
+    return total.reshape(*places.shape[:3], channels).permute(0, 3, 1, 2).contiguous()
 
 
 def _to_double(images: torch.Tensor) -> torch.Tensor:
     """Twice the size, by the filter: even shifts are orthogonal, so :func:`_to_half` gives the pictures back."""
 
     def along(x: torch.Tensor, kernel: torch.Tensor, stride: tuple[int, int]) -> torch.Tensor:
-        return F.conv_transpose2d(x, kernel, stride=stride)
+        return F.conv_transpose2d(x, kernel, stride=stride, groups=x.shape[1])
 
     padded = F.pad(images, (6, 6, 6, 6), mode="reflect")
     large = _filtered(padded, math.sqrt(2), along)
@@ -220,7 +221,7 @@ def _to_double(images: torch.Tensor) -> torch.Tensor:
 
 def _to_half(images: torch.Tensor) -> torch.Tensor:
     def along(x: torch.Tensor, kernel: torch.Tensor, stride: tuple[int, int]) -> torch.Tensor:
-        return F.conv2d(x, kernel, stride=stride)
+        return F.conv2d(x, kernel, stride=stride, groups=x.shape[1])
 
     return _filtered(F.pad(images, (5, 5, 5, 5), mode="reflect"), 1 / math.sqrt(2), along)
 
@@ -229,10 +230,8 @@ def _filtered(
     images: torch.Tensor, gain: float, along: Callable[[torch.Tensor, torch.Tensor, tuple[int, int]], torch.Tensor]
 ) -> torch.Tensor:
     taps = torch.tensor(SYM6, dtype=images.dtype, device=images.device) * gain
-    x = images.flatten(0, 1)[:, None]
-    x = along(x, taps[None, None, None, :], (1, 2))
-    x = along(x, taps[None, None, :, None], (2, 1))
-    return x[:, 0].unflatten(0, images.shape[:2])
+    taps = taps.repeat(images.shape[1], 1, 1, 1)  # channels x 1 x 1 x 12
+    return along(along(images, taps, (1, 2)), taps.transpose(2, 3), (2, 1))
 
 
 def _scale(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -132,5 +132,6 @@ class ModulatedConv2d(nn.Module):
             y = F.conv2d(y, kernel, padding=self.size // 2)
         if self.demodulate:
             power = style.square() @ kernel.square().sum(dim=(2, 3)).t()
-            return y * ((power + 1e-8).rsqrt() * gain)[:, :, None, None]
+            demod: torch.Tensor = (power + 1e-8).rsqrt() * gain
+            return y * demod[:, :, None, None]
         return y if gain == 1.0 else y * gain

@@ -142,6 +142,11 @@ class Convs(nn.Module):
         return cast("torch.Tensor", self.conv1(x, ws[:, self.count - 1], noise[self.count - 1]))
 
 
+def count_of(convs: nn.Module) -> int:
+    """How many convolutions a block has: so many styles and noises it takes."""
+    return cast("Convs", convs).count
+
+
 class Synthesis(nn.Module):
     """Styles to pictures: a learned 4 x 4 start, a block a resolution, RGB summed over the blocks."""
 
@@ -167,7 +172,7 @@ class Synthesis(nn.Module):
         x = self.start.expand(len(ws), -1, -1, -1)
         rgb, used = None, 0
         for name, convs in self.convs.items():
-            count = convs.count
+            count = count_of(convs)
             drawn: Sequence[torch.Tensor | None] = [None] * count if noise is None else noise[used : used + count]
             features = convs(x, ws[:, used : used + count], drawn)
             used += count

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from ias_zoo.gan.layers import upsample
-from ias_zoo.gan.stylegan2 import Convs, Generator, MappingNetwork, Sizes, ToPixels
+from ias_zoo.gan.stylegan2 import Convs, Generator, MappingNetwork, Sizes, ToPixels, count_of
 from ias_zoo.training.lora import add_lora
 
 LORA_TARGETS = ("affine", "kernel")  # of every modulated convolution: its style's layer, and its kernel
@@ -43,7 +43,7 @@ class Branch(nn.Module):
         resolutions = [r for r in sizes.resolutions if r >= start]
         self.blocks = nn.ModuleDict({str(r): Convs(sizes, r) for r in resolutions})
         # One style a convolution, one for ToMask. As RGB does, it takes that of the next convolution: the last is idle.
-        styles = sum(block.count for block in self.blocks.values()) + 1
+        styles = sum(count_of(block) for block in self.blocks.values()) + 1
         self.mapping = MappingNetwork(sizes.latent, sizes.mapping_layers, styles)
         self.to_mask = ToPixels(sizes.channels(start), 1, sizes.latent)
 
@@ -51,10 +51,11 @@ class Branch(nn.Module):
         self, resolution: int, before: torch.Tensor, ws: torch.Tensor, noise: Sequence[torch.Tensor] | None
     ) -> torch.Tensor:
         """R_r: B x C x r x r."""
-        used = sum(block.count for name, block in self.blocks.items() if int(name) < resolution)
+        used = sum(count_of(block) for name, block in self.blocks.items() if int(name) < resolution)
         block = self.blocks[str(resolution)]
-        drawn = [None] * block.count if noise is None else noise[used : used + block.count]
-        made: torch.Tensor = block(before, ws[:, used : used + block.count], drawn)
+        end = used + count_of(block)
+        drawn: Sequence[torch.Tensor | None] = [None] * (end - used) if noise is None else noise[used:end]
+        made: torch.Tensor = block(before, ws[:, used:end], drawn)
         return made
 
     def gate(self, resolution: int, residual: torch.Tensor) -> torch.Tensor:
@@ -63,7 +64,7 @@ class Branch(nn.Module):
 
     def mask(self, residual: torch.Tensor, ws: torch.Tensor) -> torch.Tensor:
         """M_s of R_s: B x 1 x s x s."""
-        logits: torch.Tensor = self.to_mask(residual, ws[:, self.blocks[str(self.start)].count])
+        logits: torch.Tensor = self.to_mask(residual, ws[:, count_of(self.blocks[str(self.start)])])
         return logits
 
 
@@ -84,7 +85,8 @@ class LoRABranch(Branch):
 
     def gate(self, resolution: int, residual: torch.Tensor) -> torch.Tensor:
         """The residual times its gate, one a channel."""
-        return residual * self.gates[str(resolution)][:, None, None]
+        gate: torch.Tensor = self.gates[str(resolution)]
+        return residual * gate[:, None, None]
 
 
 class DefectGenerator(nn.Module):
@@ -131,9 +133,10 @@ class DefectGenerator(nn.Module):
         for name, convs in self.backbone.synthesis.convs.items():
             if int(name) >= start:
                 break
-            drawn = [None] * convs.count if noise is None else noise[used : used + convs.count]
-            x = convs(x, ws[:, used : used + convs.count], drawn)
-            used += convs.count
+            end = used + count_of(convs)
+            drawn: Sequence[torch.Tensor | None] = [None] * (end - used) if noise is None else noise[used:end]
+            x = convs(x, ws[:, used:end], drawn)
+            used = end
         logits = self.branch.mask(self.branch.residual(start, x, defect, defect_noise), defect)
         while logits.shape[-1] < self.branch.sizes.resolution:
             logits = upsample(logits)
@@ -166,5 +169,5 @@ class _Manipulation:
 
 def branch_noise(branch: Branch, batch: int, generator: torch.Generator, device: torch.device) -> list[torch.Tensor]:
     """Noise for every convolution of a branch, in order: B x 1 x r x r each."""
-    counts = [int(name) for name, block in branch.blocks.items() for _ in range(block.count)]
+    counts = [int(name) for name, block in branch.blocks.items() for _ in range(count_of(block))]
     return [torch.randn(batch, 1, r, r, generator=generator).to(device) for r in counts]
