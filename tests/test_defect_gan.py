@@ -184,6 +184,9 @@ def test_fits_in_every_way(defect_gan_base: Path, toys: TrainingSet, tmp_path: P
         for each in (made, ias_zoo.load("defect_gan", tmp_path / "weights", base=base, mask_threshold=0.1))
     )
     assert np.array_equal(sample.image, again.image)
+    if how == "labels":
+        with pytest.raises(OptionError, match="hold no shapes"):
+            ias_zoo.load("defect_gan", tmp_path / "weights", base=base, place="shapes")
     files = {path.name for path in (tmp_path / "weights").iterdir()}
     assert ("decoder_lora" in files) == (how not in ("full", "single"))
     assert ("generator.safetensors" in files) == (how in ("full", "single"))
@@ -260,6 +263,32 @@ def test_defects_drawn_onto_black_normals_are_refused() -> None:
     kinds.KINDS = ("stain",)  # type: ignore[misc]
     with pytest.raises(DataError, match="hardly show"):
         kinds.make("generator", 0, 0)
+
+
+def test_the_embedded_base_paints_inside_a_mask_and_finds_what_was_drawn() -> None:
+    """On textures and drawn defects that it was not trained on; its files are small."""
+    from ias_zoo.generation.requests import Normals
+    from ias_zoo.imaging.procedural import draw_texture
+    from ias_zoo.registry import registry
+    from ias_zoo.training.bases import fetch_trained_base
+
+    found = fetch_trained_base("tiny", registry().find("defect_gan").method)
+    assert sum(path.stat().st_size for path in found.folder.rglob("*")) < 4e6
+    networks = read_base(found.folder, "tiny")
+    architecture, rng = networks.architecture, np.random.default_rng(0)
+    normals = Normals([draw_texture(64, 64, rng)[0] for _ in range(12)])
+    options, device = DefectGANOptions(batch=24), torch.device("cpu")
+    source = DrawnDefects(TrainingSet((), normals, ()), options, architecture, None, 0, device, masks=True)
+    batch = source.make("generator", 0, 0)
+    inside, outside = batch.masks > 0, batch.masks == 0
+    with torch.no_grad():
+        painted = networks.generator(batch.normals, architecture.deface(batch.labels, batch.masks), batch.noise())
+        erased = networks.generator(batch.defects, architecture.restore(batch.labels), batch.noise())
+    assert float(painted.where[inside].mean()) > 0.5
+    assert float(painted.where[outside].mean()) < 0.02
+    assert float(erased.where[inside].mean()) > 10 * float(erased.where[outside].mean())
+    change = (painted.over(batch.normals) - batch.normals).abs().mean(dim=1, keepdim=True)
+    assert float(change[inside].mean()) > 0.2
 
 
 # Samples

@@ -453,3 +453,14 @@ def test_new_types_start_from_the_bases_categories() -> None:
     before = base.generator(picture, torch.tensor([[1.0, 0, 0]]), noise)
     after = made.generator(picture, torch.tensor([[0.0, 1, 0]]), noise)
     assert torch.equal(before.where, after.where)
+
+
+def test_the_generator_compiles_without_a_graph_break() -> None:
+    generator, _ = networks()
+    picture, noise = pictures(1), planes(1)
+    compiled = torch.compile(generator, backend="eager", fullgraph=True)
+    for control in (torch.tensor([[1.0, 0.0]]), torch.rand(1, 2, 32, 32, generator=seeded())):
+        with torch.no_grad():
+            torch.testing.assert_close(
+                compiled(picture, control, noise).where, generator(picture, control, noise).where
+            )

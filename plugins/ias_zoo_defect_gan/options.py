@@ -22,7 +22,7 @@ class DefectGANOptions:
         "what of a shot is used: its type alone (published), or its mask too (ours); null: masks on a base",
     )
     steps: Annotated[int, Ge(1)] | None = option(
-        None, "discriminator steps; null: 500000 without a base (published), 600 on one"
+        None, "discriminator steps; null: 500000 without a base (published), 400 on one (base stage: 2000)"
     )
     discriminator_steps: Annotated[int, Ge(1)] | None = option(
         None, "discriminator steps to one of the generator; null: 5 (published), on a base 1"

@@ -49,7 +49,7 @@ ADAPTED = ("conv1", "conv2", "gamma", "beta", "shortcut")
 """The decoder's layers with adapters. What else of it trains: SPADE's shared layers, noise scales, both heads."""
 
 LORA, PARTS, SHAPES = "decoder_lora", "parts.safetensors", "shapes.safetensors"
-PUBLISHED_STEPS, STEPS, BASE_STEPS = 500_000, 600, 2000
+PUBLISHED_STEPS, STEPS, BASE_STEPS = 500_000, 400, 2000
 
 
 class DefectGAN(TrainableSynthesizer):
@@ -270,6 +270,10 @@ class DefectGAN(TrainableSynthesizer):
             raise WeightsError(f"{folder}: the weights do not fit base {manifest.base}: {first}") from error
         if self.options.place == "free":
             shapes = []
+        elif self.options.place == "shapes" and not shapes:
+            raise OptionError(
+                "place='shapes': these weights were fitted without masks and hold no shapes; leave it out"
+            )
         self._networks = networks
         self._painter = self._new_painter(networks, manifest.facts.get("crop"), shapes)
 
