@@ -38,6 +38,7 @@ QUICK: dict[str, Any] = {
     "mask_threshold": -0.9,
     "mask_border": "keep",
     "batch": 2,
+    "guidance": 1.0,
 }
 
 
@@ -196,7 +197,7 @@ def test_published_defaults() -> None:
     assert (options.tokens, options.spatial_tokens, options.mask_tokens) == (4, 4, 16)
     assert (options.lr, options.batch, options.augment) == (2e-2, 4, 0.5)
     assert (options.init_word, options.mask_init_word) == ("anomaly", "crack")
-    assert (options.eta, options.guidance, options.mask_guidance) == (1.0, 1.0, 5.0)
+    assert (options.eta, options.mask_guidance) == (1.0, 5.0)
     assert (options.adapter, options.reweight, options.compose) == ("embedding", "off", "off")
 
 
