@@ -50,6 +50,22 @@ def test_a_square_on_grey_is_found(color: tuple[int, int, int], noise: float) ->
     assert iou(found, mask) > 0.95
 
 
+@pytest.mark.parametrize("drift", [-30, -12, 25])
+def test_a_sampler_that_misses_mid_grey_gets_no_mask_of_everything(drift: int) -> None:
+    plain = (grey(noise=3.0).astype(int) + drift).clip(0, 255).astype(np.uint8)
+    assert not by_distance(plain).any()
+    image, mask = square((20, 20, 20), noise=3.0)
+    assert iou(by_distance((image.astype(int) + drift).clip(0, 255).astype(np.uint8)), mask) > 0.95
+
+
+def test_an_anomaly_larger_than_the_grey() -> None:
+    image = grey(noise=3.0).copy()
+    image[:100] = np.clip(np.random.default_rng(1).normal(40, 15, (100, 128, 3)), 0, 255)
+    found = by_distance(image)
+    assert found[5:95].all()
+    assert not found[105:].any()
+
+
 def test_size_does_not_matter() -> None:
     image, mask = square((200, 40, 40))
     large, wanted = (

@@ -21,6 +21,7 @@ LEAST_CONTRAST = 0.06
 """Of 1: an anomaly that is nowhere farther from mid-grey, after smoothing, is none. The embedded base turns plain grey
 into 0.02."""
 MOST_CONTRAST = 0.2  # a threshold above this would cut parts off strong anomalies
+GREY_DRIFT = 0.15  # how far from the middle a picture's own grey may lie
 CLOSED_GAP = 1 / 15  # of the side: what a grey defect shows is often its outline; 9 pixels at 128 x 128
 SMALLEST_PART = 1 / 3000  # of the picture: 5 pixels at 128 x 128
 
@@ -60,15 +61,29 @@ def foreground(image: RGB, options: DualAnoDiffOptions) -> npt.NDArray[np.uint8]
     return np.asarray(np.round(stretched(_network(options, "foreground")(image)) * 255), dtype=np.uint8)
 
 
+def grey_of(anomaly: RGB) -> npt.NDArray[np.float32]:
+    """The picture's own grey: of each channel the commonest level near the middle, 0 to 1; 3 float32.
+
+    Samplers do not hit mid-grey: after few training steps the whole picture is lighter or darker by several percent.
+    """
+    near = np.abs(np.arange(256) / 255.0 - 0.5) <= GREY_DRIFT
+    found = []
+    for channel in np.moveaxis(anomaly, 2, 0):
+        counts = np.bincount(channel.ravel(), minlength=256).astype(np.float32)
+        smooth = np.convolve(counts, np.hanning(13)[1:-1], mode="same")
+        found.append(float(np.argmax(np.where(near, smooth, -1.0))) / 255.0 if counts[near].any() else 0.5)
+    return np.array(found, dtype=np.float32)
+
+
 def distance_from_grey(anomaly: RGB) -> npt.NDArray[np.float32]:
-    """Max over the channels of |x - 1/2| with x in 0 to 1, smoothed by a Gaussian of 1/128 of the side."""
-    values = np.abs(anomaly.astype(np.float32) / 255.0 - 0.5).max(axis=2)
+    """Max over the channels of |x - the picture's grey|, x in 0 to 1, smoothed by a Gaussian of 1/128 of the side."""
+    values = np.abs(anomaly.astype(np.float32) / 255.0 - grey_of(anomaly)).max(axis=2)
     sigma = max(0.5, min(anomaly.shape[:2]) / 128)
     return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101), dtype=np.float32)
 
 
 def by_distance(anomaly: RGB, threshold: float | None = None) -> Mask:
-    """Pixels far from mid-grey: smoothed, thresholded, gaps closed, holes filled, small parts dropped (our design).
+    """Pixels far from the grey: smoothed, thresholded, gaps closed, holes filled, small parts dropped (our design).
 
     Parameters
     ----------

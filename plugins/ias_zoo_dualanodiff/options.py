@@ -28,14 +28,12 @@ class DualAnoDiffOptions:
     )
     foreground: Literal["otsu", "u2net"] = option("otsu", "bcm: how the product is told from the background")
     flip: bool = option(True, "mirror shots at random, both ways; switch off for products in one pose")
-    steps: Annotated[int, Ge(1)] | None = option(
-        None, "training steps a set of adapters; null: 5000, at 128 pixels 200"
-    )
+    steps: Annotated[int, Ge(1)] | None = option(None, "training steps a defect type; null: 5000, at 128 pixels 200")
     lr: Annotated[float, Gt(0)] | None = option(None, "adapters' rate; null: 2e-5, at 128 pixels 2e-3")
     saim_lr: Annotated[float, Gt(0)] | None = option(
         None, "interaction and background layers' rate; null: 2e-5, at 128 pixels 1e-3"
     )
-    batch: Annotated[int, Ge(1)] | None = option(None, "pairs in a micro-batch; null: 4, with bcm 2")
+    batch: Annotated[int, Ge(1)] | None = option(None, "pairs in a micro-batch; null: 4, with bcm or at 128 pixels 2")
     accumulate: Annotated[int, Ge(1)] = option(1, "micro-batches a step")
     sampling_steps: Annotated[int, Ge(1)] | None = option(None, "PNDM steps; null: 100, with bcm 50, at 128 pixels 25")
     guidance: Annotated[float, Ge(1)] | None = option(

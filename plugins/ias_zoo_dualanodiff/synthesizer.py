@@ -89,8 +89,9 @@ class DualAnoDiff(TrainableSynthesizer):
         small, bcm = base.small, options.bcm != "off"
         if options.gradient_checkpointing:
             base.unet.enable_gradient_checkpointing()
+        groups = [(name,) for name in data.defects] if options.models == "each" else [data.defects]
         schedule = Schedule(
-            steps=options.steps or (200 if small else 5000),
+            steps=(options.steps or (200 if small else 5000)) * len(groups[0]),
             accumulate=options.accumulate,
             checkpoint_every=_or(options.checkpoint_every, 100 if small else 500 if bcm else 1000),
             preview_every=run.preview_every,
@@ -99,13 +100,12 @@ class DualAnoDiff(TrainableSynthesizer):
             ema=options.ema,
         )
         rates = (options.lr or (2e-3 if small else 2e-5), options.saim_lr or (1e-3 if small else 2e-5))
-        groups = [(name,) for name in data.defects] if options.models == "each" else [data.defects]
         for number, group in enumerate(groups):
             model.add_set()
             shots = [shot for shot in data.shots if shot.defect in group]
             backgrounds = [self._without_product(shot.image, shot.id) for shot in shots] if bcm else None
             seed = seed_for(run.seed, "pairs", *group)
-            size = options.batch or (2 if bcm else 4)
+            size = options.batch or (2 if bcm or small else 4)
             batches = Batches(shots, backgrounds, base.resolution, crop, size, seed, flip=options.flip)
 
             def preview(step: int, folder: Path, group: tuple[str, ...] = group) -> None:
