@@ -79,7 +79,7 @@ LIMITS = {
 
 
 SLOW = ("i3ad",)  # OpenCV's inpainting: at 256 x 256 alone
-PICTURES = 12  # normals in use
+PICTURES = 8  # normals in use
 
 
 Call: TypeAlias = "Callable[[int], object]"
@@ -163,7 +163,7 @@ def one_size(
     cases: list[tuple[str, dict[str, Any]]], normals: Normals, size: int, with_peers: bool, arguments: Any
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The least of the rounds' medians of every method and peer at one size, and of the methods' floors."""
-    count = arguments.count if size <= 256 else max(12, arguments.count * 32 // size)
+    count = arguments.count if size <= 256 else max(PICTURES, arguments.count * 32 // size)
     images = [normals.read(index % len(normals)).image for index in range(count)]
     calls: dict[str, Call] = {"copy of the image": lambda index: images[index].copy()}
     floors: dict[str, Call] = {}

@@ -199,18 +199,21 @@ def test_demo_respects_a_folder_of_yours(tmp_path: Path, capsys: pytest.CaptureF
     assert [path.name for path in tmp_path.iterdir()] == ["contact_sheet.png"]
 
 
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_interrupt_says_how_to_go_on(mvtec: Path, tmp_path: Path, workers: int) -> None:
+def test_interrupt_says_how_to_go_on(mvtec: Path, tmp_path: Path, workers: int, stop: signal.Signals) -> None:
     arguments = ["generate", "cutpaste", "--data", mvtec, "-n", 20000, "--out", tmp_path / "out", "--workers", workers]
     command = [sys.executable, "-m", "ias_zoo", *map(str, arguments)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "out/provenance").glob("*.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    os.killpg(process.pid, stop)  # as terminals and schedulers do
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + stop
     assert err.strip() == "stopped; what was finished is kept, and --resume goes on with a run"
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {"plan.json", "train", "test", "ground_truth", "provenance"}, "no lock, nothing half-written"
     assert not list((tmp_path / "out").rglob("*.partial"))
 
 

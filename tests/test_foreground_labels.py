@@ -8,27 +8,11 @@ import cv2
 import numpy as np
 import pytest
 from scipy import ndimage
+from smallpictures import product, texture
 
 import ias_zoo
 from ias_zoo.imaging import foreground, labels
 from ias_zoo.imaging.placement import BoxCounter, first_true
-
-
-def texture(seed: int, height: int = 256, width: int = 256) -> Any:
-    """Strong colour grain without a background."""
-    rng = np.random.default_rng(seed)
-    raw = cv2.GaussianBlur(rng.normal(0, 1, (height, width, 3)), (0, 0), 1.0)
-    return np.clip(128 + 35 * raw / raw.std(), 0, 255).astype(np.uint8)
-
-
-def product(seed: int, height: int = 256, width: int = 256) -> Any:
-    """A dark grained disc on a bright background."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    centre_y, centre_x = rng.uniform(0.46, 0.54, 2) * (height, width)
-    inside = ((y - centre_y) / height) ** 2 + ((x - centre_x) / width) ** 2 < 0.33**2
-    return np.where(inside[..., None], texture(seed, height, width) // 2 + 20, np.uint8(225)).astype(np.uint8)
-
 
 # ---------------------------------------------------------------------------------------------------- the labels
 

@@ -129,6 +129,27 @@ def test_killed_and_resumed_gives_the_same_bytes(mvtec: Path, tmp_path: Path, wo
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole"), "a killed run left something else behind"
 
 
+def test_a_request_to_end_is_an_interrupt_in_python(mvtec: Path, tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from ias_zoo.generation.plan import make_plan
+from ias_zoo.generation.run import run
+out = Path(sys.argv[2])
+plan = make_plan("cutpaste", sys.argv[1], 60, seed=7, shard_size=5)
+try:
+    run(plan, out, step=lambda images: os.kill(os.getpid(), signal.SIGTERM) if images else None)
+except KeyboardInterrupt:
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    print(sorted(os.listdir(out)))
+print(run(plan, out, resume=True).skipped)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(mvtec), str(tmp_path / "out")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:2] == ["['ground_truth', 'plan.json', 'provenance', 'test', 'train']", "5"]
+
+
 def test_two_runs_cannot_share_a_folder(mvtec: Path, tmp_path: Path) -> None:
     with only_run_in(tmp_path / "out"), pytest.raises(RunError, match="another process is writing here"):
         run(plan_for(mvtec), tmp_path / "out")
@@ -247,6 +268,45 @@ def test_replay(mvtec: Path, tmp_path: Path) -> None:
     (mvtec / normal).write_bytes(encode_png(np.zeros((64, 80, 3), np.uint8)))
     with pytest.raises(RunError, match=f"{normal} .*has changed"):
         replay(out, "17")
+
+
+def test_pictures_may_move_but_not_change(mvtec: Path, tmp_path: Path) -> None:
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    run(plan_for(mvtec), out)
+    whole = tree(out)
+    (out / "provenance/shard-00001.jsonl").unlink()
+    mvtec.rename(moved)
+    with pytest.raises(DataError):
+        replay(out, "17")
+    assert replay(out, "17", data=moved).same
+    summary = run(plan_for(moved), out, resume=True)
+    assert (summary.made, summary.skipped) == (5, 18)
+    assert replay(out, "17").same, "the plan knows the new place"
+    assert {name: digest for name, digest in tree(out).items() if name != "plan.json"} == {
+        name: digest for name, digest in whole.items() if name != "plan.json"
+    }
+
+    (out / "provenance/shard-00002.jsonl").unlink()
+    elsewhere = tmp_path / "elsewhere"
+    moved.rename(elsewhere)
+    path = elsewhere / "train/good/001.png"
+    path.write_bytes(encode_png(255 - read_image(path).image))
+    with pytest.raises(RunError, match="train/good/001.png has changed"):
+        run(plan_for(elsewhere), out, resume=True)
+    assert Plan.read(out).data == str(moved), "nothing was written down"
+    with pytest.raises(RunError, match="differs in: data, n"):
+        run(plan_for(elsewhere, n=24), out, resume=True)
+
+
+def test_replay_notices_a_changed_second_normal(mvtec: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(make_plan("nsa", mvtec, 3, seed=7), out)
+    line = next(iter(read_provenance(out)))
+    source = line["recipe"]["request"]["source_id"]
+    assert source != line["recipe"]["request"]["normal_id"]
+    (mvtec / source).write_bytes(encode_png(255 - read_image(mvtec / source).image))
+    with pytest.raises(RunError, match=f"{source} .*has changed"):
+        replay(out, "0")
 
 
 class Scripted:

@@ -271,6 +271,38 @@ def test_i3ad_oracle_repairs_a_defect():
     assert found.score[defect].mean() > 10 * found.score[~around].mean()
 
 
+def test_i3ad_takes_from_the_inpainter_what_it_asked_for_alone():
+    clean = picture(128, 128)
+    image, defect = clean.copy(), np.zeros((128, 128), bool)
+    defect[40:70, 50:90] = True
+    image[defect] = picture(128, 128, seed=9)[defect]
+
+    def scribbler(seen, mask):  # right inside the mask, wrong everywhere else
+        assert not seen[mask].any(), "it is not shown what it has to fill in"
+        return np.where(mask[..., None], clean, 255 - clean).astype(np.uint8)
+
+    tidy = i3ad.repair(image, lambda seen, mask: clean.copy(), threshold=0.05)
+    found = i3ad.repair(image, scribbler, threshold=0.05)
+    assert np.array_equal(found.image, tidy.image)
+    assert np.array_equal(found.mask, tidy.mask)
+    assert np.array_equal(found.score, tidy.score)
+
+
+def test_i3ad_widens_its_mask_by_the_dilation():
+    clean = picture(96, 96)
+    image = clean.copy()
+    image[40:60, 30:50] = 255 - image[40:60, 30:50]
+    bare, wide = (
+        i3ad.repair(image, lambda seen, mask: clean.copy(), threshold=0.05, steps=0, dilation=pixels).mask
+        for pixels in (0, 3)
+    )
+    y, x = np.nonzero(bare)
+    reach = [(slice(a - 3, a + 4), b) for a, b in ((y.min(), x[y.argmin()]), (y.max(), x[y.argmax()]))]
+    assert all(wide[place].all() for place in reach)
+    assert (wide & ~bare).any()
+    assert not (wide & ~cv2.dilate(bare.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)).any()
+
+
 def test_i3ad_threshold_is_a_percentile_on_normals():
     normals = [picture(64, 64, seed) for seed in range(3)]
     threshold = i3ad.calibrate(normals, inpaint.telea, 90)

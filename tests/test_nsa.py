@@ -8,43 +8,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from smallpictures import pairs, product, texture
 
+import ias_zoo
 from ias_zoo.errors import RequestError
 from ias_zoo.imaging import foreground, labels
 from ias_zoo.imaging.patches import Box
 from ias_zoo.imaging.poisson import poisson_blend
-from ias_zoo.options import build_options
-from ias_zoo.synthesizer import PluginId, Request, Setup
-from ias_zoo_handcrafted.methods.nsa import METHODS
-from ias_zoo_handcrafted.nsa import NSA, REDRAWS
-from ias_zoo_handcrafted.options.nsa import NSAOptions
-
-
-def make(**options: Any) -> NSA:
-    (method,) = METHODS
-    plugin = PluginId(name="handcrafted", distribution="ias-zoo", version="0")
-    return NSA(Setup(method=method, plugin=plugin, options=build_options(NSAOptions, options, method="nsa")))
-
-
-def texture(seed: int, height: int = 256, width: int = 256) -> Any:
-    """Strong colour grain without a background."""
-    rng = np.random.default_rng(seed)
-    raw = cv2.GaussianBlur(rng.normal(0, 1, (height, width, 3)), (0, 0), 1.0)
-    return np.clip(128 + 35 * raw / raw.std(), 0, 255).astype(np.uint8)
-
-
-def product(seed: int, height: int = 256, width: int = 256) -> Any:
-    """A dark grained disc on a bright background."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    centre_y, centre_x = rng.uniform(0.46, 0.54, 2) * (height, width)
-    inside = ((y - centre_y) / height) ** 2 + ((x - centre_x) / width) ** 2 < 0.33**2
-    return np.where(inside[..., None], texture(seed, height, width) // 2 + 20, np.uint8(225)).astype(np.uint8)
-
-
-def requests(kind: Any, count: int, **fields: Any) -> list[Request]:
-    pool = [kind(seed) for seed in range(6)]
-    return [Request(seed=i, normal=pool[i % 6], source=pool[(i + 1 + i // 6 % 5) % 6], **fields) for i in range(count)]
+from ias_zoo.synthesizer import Request
+from ias_zoo_handcrafted.nsa import REDRAWS
 
 
 def difference(sample: Any, request: Request) -> Any:
@@ -65,8 +37,8 @@ def union(sample: Any) -> Any:
 @pytest.mark.parametrize("kind", [texture, product])
 @pytest.mark.parametrize("options", [{}, {"shape": "ellipses"}, {"blend": "swap"}, {"blend": "uniform"}])
 def test_a_sample_changes_only_inside_its_boxes_and_labels_the_change(kind: Any, options: Any) -> None:
-    synthesizer = make(**options)
-    for request in requests(kind, 12):
+    synthesizer = ias_zoo.load("nsa", **options)
+    for request in pairs(kind, 12):
         sample: Any = synthesizer.synthesize([request])[0]
         changed = difference(sample, request)
         assert not changed[~union(sample)].any()
@@ -92,10 +64,10 @@ def test_a_sample_changes_only_inside_its_boxes_and_labels_the_change(kind: Any,
     ],
 )
 def test_little_of_the_change_is_unlabelled(kind: Any, options: Any, most: float) -> None:
-    synthesizer = make(label="binary", **options)
+    synthesizer = ias_zoo.load("nsa", label="binary", **options)
     unlabelled: Any = 0
     changed: Any = 0
-    for request in requests(kind, 60):
+    for request in pairs(kind, 60):
         (sample,) = synthesizer.synthesize([request])
         visible = difference(sample, request) > 1
         unlabelled += np.count_nonzero(visible & ~sample.mask)
@@ -104,11 +76,11 @@ def test_little_of_the_change_is_unlabelled(kind: Any, options: Any, most: float
 
 
 def test_exact_mask_restores_every_other_pixel() -> None:
-    for request in requests(product, 8):
-        (sample,) = make(exact_mask=True).synthesize([request])
+    for request in pairs(product, 8):
+        (sample,) = ias_zoo.load("nsa", exact_mask=True).synthesize([request])
         assert request.normal is not None
         np.testing.assert_array_equal(sample.image[~sample.mask], request.normal[~sample.mask])
-        (plain,) = make().synthesize([request])
+        (plain,) = ias_zoo.load("nsa").synthesize([request])
         np.testing.assert_array_equal(plain.mask, sample.mask)
         np.testing.assert_array_equal(plain.image[sample.mask], sample.image[sample.mask])
 
@@ -118,13 +90,13 @@ def test_the_same_request_gives_the_same_bytes_and_inputs_stay(options: Any) -> 
     normal, source = product(1), product(2)
     normal.flags.writeable = source.flags.writeable = False
     request = Request(seed=3, normal=normal, source=source)
-    one, two = (make(**options).synthesize([request])[0] for _ in range(2))
+    one, two = (ias_zoo.load("nsa", **options).synthesize([request])[0] for _ in range(2))
     assert one.image.tobytes() == two.image.tobytes()
     assert one.label_map is not None
     assert two.label_map is not None
     assert one.label_map.tobytes() == two.label_map.tobytes()
     assert one.recipe == two.recipe
-    (other,) = make(**options).synthesize([dataclasses.replace(request, seed=4)])
+    (other,) = ias_zoo.load("nsa", **options).synthesize([dataclasses.replace(request, seed=4)])
     assert other.image.tobytes() != one.image.tobytes()
 
 
@@ -133,7 +105,7 @@ def test_the_same_request_gives_the_same_bytes_and_inputs_stay(options: Any) -> 
 def test_any_size_gives_a_defect(size: tuple[int, int], kind: Any) -> None:
     for seed in range(4):
         request = Request(seed=seed, normal=kind(1, *size), source=kind(2, *size))
-        (sample,) = make().synthesize([request])
+        (sample,) = ias_zoo.load("nsa").synthesize([request])
         assert sample.image.shape == (*size, 3)
         assert sample.mask.any()
 
@@ -141,12 +113,12 @@ def test_any_size_gives_a_defect(size: tuple[int, int], kind: Any) -> None:
 @pytest.mark.parametrize("size", [(1, 300), (300, 15)])
 def test_images_too_small_for_a_patch_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(RequestError, match="at least 16 pixels"):
-        make().synthesize([Request(seed=0, normal=texture(0, *size), source=texture(1))])
+        ias_zoo.load("nsa").synthesize([Request(seed=0, normal=texture(0, *size), source=texture(1))])
 
 
 def test_equal_flat_images_have_no_defect_to_offer() -> None:
     flat = np.full((64, 64, 3), 90, np.uint8)
-    (sample,) = make().synthesize([Request(seed=0, normal=flat, source=flat)])
+    (sample,) = ias_zoo.load("nsa").synthesize([Request(seed=0, normal=flat, source=flat)])
     assert not sample.mask.any()
     np.testing.assert_array_equal(sample.image, flat)
     assert sample.recipe["drawn"]["redraws"] == REDRAWS
@@ -155,12 +127,12 @@ def test_equal_flat_images_have_no_defect_to_offer() -> None:
 def test_a_source_of_another_size_is_resized() -> None:
     small = texture(2, 128, 100)
     resized = cv2.resize(small, (256, 256), interpolation=cv2.INTER_LINEAR)
-    (one,) = make().synthesize([Request(seed=1, normal=texture(1), source=small)])
-    (two,) = make().synthesize([Request(seed=1, normal=texture(1), source=resized)])
+    (one,) = ias_zoo.load("nsa").synthesize([Request(seed=1, normal=texture(1), source=small)])
+    (two,) = ias_zoo.load("nsa").synthesize([Request(seed=1, normal=texture(1), source=resized)])
     np.testing.assert_array_equal(one.image, two.image)
     region = np.zeros((128, 100), bool)
     region[40:90, 20:90] = True
-    (sample,) = make().synthesize([Request(seed=1, normal=texture(1), source=small, source_region=region)])
+    (sample,) = ias_zoo.load("nsa").synthesize([Request(seed=1, normal=texture(1), source=small, source_region=region)])
     assert sample.mask.any()
 
 
@@ -170,8 +142,8 @@ def test_a_region_bounds_the_mask_and_the_change(kind: Any, options: Any) -> Non
     region = np.zeros((256, 256), bool)
     region[90:170, 60:200] = True
     region[::6, ::6] = False  # pinholes, which a median would fill
-    for request in requests(kind, 10, region=region):
-        (sample,) = make(**options).synthesize([request])
+    for request in pairs(kind, 10, region=region):
+        (sample,) = ias_zoo.load("nsa", **options).synthesize([request])
         assert sample.mask.any()
         assert not sample.mask[~region].any()
         assert not difference(sample, request)[~region].any()
@@ -180,12 +152,12 @@ def test_a_region_bounds_the_mask_and_the_change(kind: Any, options: Any) -> Non
 def test_a_source_region_without_a_pixel_is_refused() -> None:
     nothing = np.zeros((256, 256), bool)
     with pytest.raises(RequestError, match="source_region"):
-        make().synthesize(requests(texture, 1, source_region=nothing))
+        ias_zoo.load("nsa").synthesize(pairs(texture, 1, source_region=nothing))
 
 
 def test_no_product_gives_the_normal_back_and_says_so() -> None:
-    (request,) = requests(texture, 1)
-    (sample,) = make(background=[[128.0, 120.0]]).synthesize([request])
+    (request,) = pairs(texture, 1)
+    (sample,) = ias_zoo.load("nsa", background=[[128.0, 120.0]]).synthesize([request])
     assert not sample.mask.any()
     assert request.normal is not None
     np.testing.assert_array_equal(sample.image, request.normal)
@@ -200,7 +172,7 @@ def test_small_regions_are_served(side: int, size: int) -> None:
     found: Any = 0
     for seed in range(10):
         pair = texture(1, size, size), texture(2, size, size)
-        (sample,) = make().synthesize([Request(seed=seed, normal=pair[0], source=pair[1], region=region)])
+        (sample,) = ias_zoo.load("nsa").synthesize([Request(seed=seed, normal=pair[0], source=pair[1], region=region)])
         found += sample.mask.any()
         assert not sample.mask[~region].any()
     assert found == 10
@@ -209,15 +181,15 @@ def test_small_regions_are_served(side: int, size: int) -> None:
 def test_patches_come_from_the_source_region() -> None:
     region = np.zeros((256, 256), bool)
     region[:, :90] = True
-    for request in requests(texture, 12, source_region=region):
-        (sample,) = make(min_object_share=0.9).synthesize([request])
+    for request in pairs(texture, 12, source_region=region):
+        (sample,) = ias_zoo.load("nsa", min_object_share=0.9).synthesize([request])
         for patch in sample.recipe["drawn"]["patches"]:
             assert region[Box(*patch["source"]).slices].mean() > 0.9
 
 
 def test_a_swap_puts_the_source_exactly_where_the_recipe_says() -> None:
-    for request in requests(texture, 10):
-        (sample,) = make(blend="swap", resize=False, patches=1).synthesize([request])
+    for request in pairs(texture, 10):
+        (sample,) = ias_zoo.load("nsa", blend="swap", resize=False, patches=1).synthesize([request])
         assert request.source is not None
         assert request.normal is not None
         (patch,) = sample.recipe["drawn"]["patches"]
@@ -229,12 +201,12 @@ def test_a_swap_puts_the_source_exactly_where_the_recipe_says() -> None:
 def test_patches_reach_over_the_product_on_every_side() -> None:
     region = np.zeros((256, 256), bool)
     region[100:160, 90:170] = True
-    synthesizer = make(resize=False, min_object_share=0.1, min_overlap_share=0.0)
+    synthesizer = ias_zoo.load("nsa", resize=False, min_object_share=0.1, min_overlap_share=0.0)
     for end, fields in (("destination", {"region": region}), ("source", {"source_region": region})):
         boxes = np.array(
             [
                 patch[end]
-                for request in requests(texture, 60, **fields)
+                for request in pairs(texture, 60, **fields)
                 for patch in synthesizer.synthesize([request])[0].recipe["drawn"]["patches"]
             ]
         )
@@ -245,8 +217,8 @@ def test_patches_reach_over_the_product_on_every_side() -> None:
 
 @pytest.mark.parametrize(("kind", "mixed"), [(texture, True), (product, False)])
 def test_a_blend_is_the_poisson_blend_of_the_framed_patch(kind: Any, mixed: bool) -> None:
-    synthesizer = make(blend="mixed" if mixed else "normal", resize=False, patches=1)
-    for request in requests(kind, 10):
+    synthesizer = ias_zoo.load("nsa", blend="mixed" if mixed else "normal", resize=False, patches=1)
+    for request in pairs(kind, 10):
         (sample,) = synthesizer.synthesize([request])
         assert request.source is not None
         assert request.normal is not None
@@ -260,9 +232,11 @@ def test_a_blend_is_the_poisson_blend_of_the_framed_patch(kind: Any, mixed: bool
 
 
 def test_background_in_both_images_is_not_labelled() -> None:
-    synthesizer = make(preset="bottle", resize=False, label="binary", tolerance=0.0, min_object_share=0.3)
+    synthesizer = ias_zoo.load(
+        "nsa", preset="bottle", resize=False, label="binary", tolerance=0.0, min_object_share=0.3
+    )
     left_out = 0
-    for request in requests(product, 30):
+    for request in pairs(product, 30):
         (sample,) = synthesizer.synthesize([request])
         assert request.normal is not None
         assert request.source is not None
@@ -281,8 +255,10 @@ def test_background_in_both_images_is_not_labelled() -> None:
 @pytest.mark.parametrize("ellipses", [False, True])
 def test_a_patch_meets_product_at_both_ends(ellipses: bool) -> None:
     shape = "ellipses" if ellipses else "rectangle"
-    synthesizer = make(preset="bottle", min_object_share=0.6, min_overlap_share=0.4, resize=False, shape=shape)
-    for request in requests(product, 30):
+    synthesizer = ias_zoo.load(
+        "nsa", preset="bottle", min_object_share=0.6, min_overlap_share=0.4, resize=False, shape=shape
+    )
+    for request in pairs(product, 30):
         (sample,) = synthesizer.synthesize([request])
         assert request.normal is not None
         assert request.source is not None
@@ -296,9 +272,9 @@ def test_a_patch_meets_product_at_both_ends(ellipses: bool) -> None:
 
 @pytest.mark.parametrize("label", ["binary", "continuous", "intensity", "logistic"])
 def test_labels_do_not_change_the_picture_but_for_the_factor(label: str) -> None:
-    (request,) = requests(texture, 1)
-    (reference,) = make(label="binary", preset="tile").synthesize([request])
-    sample: Any = make(label=label, preset="tile").synthesize([request])[0]
+    (request,) = pairs(texture, 1)
+    (reference,) = ias_zoo.load("nsa", label="binary", preset="tile").synthesize([request])
+    sample: Any = ias_zoo.load("nsa", label=label, preset="tile").synthesize([request])[0]
     if label != "continuous":
         np.testing.assert_array_equal(sample.image, reference.image)
         np.testing.assert_array_equal(sample.mask, reference.mask)

@@ -5,53 +5,24 @@ from __future__ import annotations
 import typing
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from scipy import stats
+from smallpictures import pairs, product, texture
 
+import ias_zoo
 from ias_zoo.errors import OptionError
 from ias_zoo.imaging.patches import Box
-from ias_zoo.options import build_options, describe_options
-from ias_zoo.synthesizer import PluginId, Request, Setup
-from ias_zoo_handcrafted.methods.nsa import METHODS
-from ias_zoo_handcrafted.nsa import NSA, ellipses
+from ias_zoo.options import describe_options
+from ias_zoo_handcrafted.nsa import ellipses
 from ias_zoo_handcrafted.options.nsa import NSAOptions
 from ias_zoo_handcrafted.presets import NSA as PRESETS
-
-
-def make(**options: Any) -> NSA:
-    (method,) = METHODS
-    plugin = PluginId(name="handcrafted", distribution="ias-zoo", version="0")
-    return NSA(Setup(method=method, plugin=plugin, options=build_options(NSAOptions, options, method="nsa")))
-
-
-def texture(seed: int, height: int = 256, width: int = 256) -> Any:
-    """Strong colour grain without a background."""
-    rng = np.random.default_rng(seed)
-    raw = cv2.GaussianBlur(rng.normal(0, 1, (height, width, 3)), (0, 0), 1.0)
-    return np.clip(128 + 35 * raw / raw.std(), 0, 255).astype(np.uint8)
-
-
-def product(seed: int, height: int = 256, width: int = 256) -> Any:
-    """A dark grained disc on a bright background."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    centre_y, centre_x = rng.uniform(0.46, 0.54, 2) * (height, width)
-    inside = ((y - centre_y) / height) ** 2 + ((x - centre_x) / width) ** 2 < 0.33**2
-    return np.where(inside[..., None], texture(seed, height, width) // 2 + 20, np.uint8(225)).astype(np.uint8)
-
-
-def requests(kind: Any, count: int, **fields: Any) -> list[Request]:
-    pool = [kind(seed) for seed in range(6)]
-    return [Request(seed=i, normal=pool[i % 6], source=pool[(i + 1 + i // 6 % 5) % 6], **fields) for i in range(count)]
-
 
 # ------------------------------------------------------------------------------------------------ laws of drawing
 
 
 def test_half_sizes_follow_the_shifted_gamma_law() -> None:
-    synthesizer = make(preset="texture")
+    synthesizer = ias_zoo.load("nsa", preset="texture")
     rng = np.random.default_rng(0)
     side, limits = 1_000_000, (30_000, 400_000)
     drawn = np.array([synthesizer._half_side(side, limits, 1.0, rng) for _ in range(5000)]) / side
@@ -63,9 +34,9 @@ def test_half_sizes_follow_the_shifted_gamma_law() -> None:
 
 
 def test_patches_have_the_sizes_of_the_law_without_resizing() -> None:
-    synthesizer = make(preset="texture", resize=False, patches=1, label="binary")
+    synthesizer = ias_zoo.load("nsa", preset="texture", resize=False, patches=1, label="binary")
     sides = []
-    for request in requests(texture, 300):
+    for request in pairs(texture, 300):
         (patch,) = synthesizer.synthesize([request])[0].recipe["drawn"]["patches"]
         box = Box(*patch["source"])
         if 0 < box.top < 256 - box.height:  # not cut at the border
@@ -81,9 +52,9 @@ def test_patches_have_the_sizes_of_the_law_without_resizing() -> None:
 
 @pytest.mark.parametrize(("kind", "preset", "most"), [(texture, "texture", 4), (product, "object", 3)])
 def test_the_number_of_patches_is_one_plus_binomial(kind: Any, preset: str, most: int) -> None:
-    synthesizer = make(preset=preset, label="binary", min_object_share=0.0, min_overlap_share=0.0)
+    synthesizer = ias_zoo.load("nsa", preset=preset, label="binary", min_object_share=0.0, min_overlap_share=0.0)
     counts = np.zeros(most + 1)
-    for request in requests(kind, 400):
+    for request in pairs(kind, 400):
         (sample,) = synthesizer.synthesize([request])
         counts[len(sample.recipe["drawn"]["patches"])] += 1
     expected = 400 * stats.binom.pmf(np.arange(most), most - 1, 0.5)
@@ -93,9 +64,11 @@ def test_the_number_of_patches_is_one_plus_binomial(kind: Any, preset: str, most
 
 @pytest.mark.parametrize(("legacy", "least", "most"), [(True, 0.38, 0.4), (False, 0.65, 0.8)])
 def test_legacy_clip_holds_sides_below_the_half_bounds(legacy: bool, least: float, most: float) -> None:
-    synthesizer = make(preset="texture", patches=1, legacy_clip=legacy, label="binary", half_size=[0.1, 2.0, 0.1])
+    synthesizer = ias_zoo.load(
+        "nsa", preset="texture", patches=1, legacy_clip=legacy, label="binary", half_size=[0.1, 2.0, 0.1]
+    )
     sides = []
-    for request in requests(texture, 120):
+    for request in pairs(texture, 120):
         for patch in synthesizer.synthesize([request])[0].recipe["drawn"]["patches"]:
             box = Box(*patch["destination"])
             sides += [box.height / 256, box.width / 256]
@@ -103,9 +76,9 @@ def test_legacy_clip_holds_sides_below_the_half_bounds(legacy: bool, least: floa
 
 
 def test_resizing_keeps_the_aspect_within_the_bounds() -> None:
-    synthesizer = make(preset="texture", patches=1, label="binary")
+    synthesizer = ias_zoo.load("nsa", preset="texture", patches=1, label="binary")
     factors = []
-    for request in requests(texture, 300):
+    for request in pairs(texture, 300):
         (patch,) = synthesizer.synthesize([request])[0].recipe["drawn"]["patches"]
         old, new = Box(*patch["source"]), Box(*patch["destination"])
         if 16 < new.height < 203 and 16 < new.width < 203:  # no bound of a side was met
@@ -117,9 +90,9 @@ def test_resizing_keeps_the_aspect_within_the_bounds() -> None:
 
 
 def test_places_are_uniform() -> None:
-    synthesizer = make(preset="texture", patches=1, label="binary", resize=False)
+    synthesizer = ias_zoo.load("nsa", preset="texture", patches=1, label="binary", resize=False)
     shares = []
-    for request in requests(texture, 400):
+    for request in pairs(texture, 400):
         (patch,) = synthesizer.synthesize([request])[0].recipe["drawn"]["patches"]
         box = Box(*patch["destination"])
         shares.append((box.left - 1 + 0.5) / (256 - box.width - 2))
@@ -128,8 +101,8 @@ def test_places_are_uniform() -> None:
 
 def test_a_factor_is_drawn_where_it_shows_and_labels_the_change() -> None:
     factors = []
-    synthesizer = make(blend="uniform", label="continuous", patches=1)
-    for request in requests(texture, 600):
+    synthesizer = ias_zoo.load("nsa", blend="uniform", label="continuous", patches=1)
+    for request in pairs(texture, 600):
         (sample,) = synthesizer.synthesize([request])
         factor = sample.recipe["drawn"]["factor"]
         factors.append(factor)
@@ -137,7 +110,7 @@ def test_a_factor_is_drawn_where_it_shows_and_labels_the_change() -> None:
     assert 0.05 <= min(factors) < 0.07
     assert 0.93 < max(factors) <= 0.95
     assert stats.kstest(factors, stats.uniform(0.05, 0.9).cdf).pvalue > 0.01
-    (hard,) = make(blend="swap", label="continuous").synthesize(requests(texture, 1))
+    (hard,) = ias_zoo.load("nsa", blend="swap", label="continuous").synthesize(pairs(texture, 1))
     assert "factor" not in hard.recipe["drawn"]
     np.testing.assert_array_equal(hard.label_map, hard.mask)
 
@@ -226,16 +199,16 @@ def test_whatever_defaults_to_the_preset_can_be_overridden() -> None:
         "midpoint": 8.0,
     }
     assert {name for name in typing.get_type_hints(NSAOptions) if getattr(NSAOptions(), name) is None} == set(other)
-    preset = make(**other)._preset("screw")
+    preset = ias_zoo.load("nsa", **other)._preset("screw")
     assert {name: getattr(preset, name) for name in other} == other
 
 
 def test_options_override_the_preset() -> None:
-    synthesizer = make(preset="screw", patches=1, bounds_h=[0.1, 0.2], midpoint=9.0, foreground="all")
+    synthesizer = ias_zoo.load("nsa", preset="screw", patches=1, bounds_h=[0.1, 0.2], midpoint=9.0, foreground="all")
     preset = synthesizer._preset("screw")
     assert (preset.patches, preset.bounds_h, preset.bounds_w) == (1, (0.1, 0.2), (0.03, 0.12))
     assert (preset.midpoint, preset.steepness, preset.foreground) == (9.0, 1, "all")
-    assert make(background=[[10.0, 5.0]])._preset("texture").foreground == "tone"
+    assert ias_zoo.load("nsa", background=[[10.0, 5.0]])._preset("texture").foreground == "tone"
 
 
 @pytest.mark.parametrize(
@@ -243,12 +216,12 @@ def test_options_override_the_preset() -> None:
 )
 def test_impossible_options_are_refused(options: Any) -> None:
     with pytest.raises(OptionError):
-        make(**options)
+        ias_zoo.load("nsa", **options)
 
 
 def test_auto_tells_products_from_textures() -> None:
     presets = {}
     for kind in (texture, product):
-        (sample,) = make().synthesize(requests(kind, 1))
+        (sample,) = ias_zoo.load("nsa").synthesize(pairs(kind, 1))
         presets[kind] = sample.recipe["drawn"]["preset"], sample.recipe["drawn"]["blend"]
     assert presets == {texture: ("texture", "mixed"), product: ("object", "normal")}

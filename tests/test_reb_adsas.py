@@ -205,6 +205,17 @@ def test_softening_stays_by_the_shape_and_never_wipes_it_out() -> None:
     assert np.array_equal(soften(line, 5.0), line.astype(np.float32))
 
 
+@pytest.mark.parametrize(("shape", "kernel"), [("bezier", 5), ("scar", 3), ("clump", 3)])
+def test_each_shapes_edge_is_as_soft_as_published(shape, kernel) -> None:
+    """White on black shows the weights; across an edge they rise by the middle of a Gaussian as wide as its sigma."""
+    black, white = np.zeros((256, 256, 3), np.uint8), np.full((256, 256, 3), 255, np.uint8)
+    options = {"shapes": [shape], "fills": ["cut"], "soft_edge": 1.0, "jitter": 0.0, "clump_weight": (1.0, 1.0)}
+    taps = np.exp(-0.5 * (np.arange(-(kernel // 2), kernel // 2 + 1) / kernel) ** 2)
+    pictures = [sample.image[..., 0].astype(np.float64) / 255 for sample in reb(30, black, white, **options)]
+    steepest = [np.abs(np.diff(levels, axis=axis)).max() for levels in pictures for axis in (0, 1)]
+    assert np.median(steepest) == pytest.approx((taps / taps.sum()).max(), abs=0.02)
+
+
 # -- adsas -----------------------------------------------------------------------------------------------------------
 
 

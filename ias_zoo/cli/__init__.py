@@ -11,11 +11,11 @@ from ias_zoo.errors import IasZooError
 
 
 class _Stopped(BaseException):
-    """The user pressed Ctrl-C. No KeyboardInterrupt, which the command-line library would take for itself."""
+    """Ctrl-C, or a request to end. No KeyboardInterrupt, which the command-line library would take for itself."""
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    raise _Stopped
+    raise _Stopped(number)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,7 +25,8 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, _stop)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _stop)
     try:
         app([argument for argument in arguments if argument != "--debug"], prog_name="ias-zoo")
     except IasZooError as error:
@@ -33,9 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    except _Stopped:
+    except _Stopped as stopped:
         print("stopped; what was finished is kept, and --resume goes on with a run", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(128 + stopped.args[0]) from None
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away, as `| head` does
         raise SystemExit(1) from None

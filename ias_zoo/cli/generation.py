@@ -49,7 +49,12 @@ def generate(
     soft_labels: Annotated[
         bool, typer.Option("--soft-labels", help="Write float label maps where there are any.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in the folder.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run that is in the folder; --data may name its pictures' new place."
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Start the run that is in the folder over.")] = False,
 ) -> None:
     """Make synthetic defect images with masks, in MVTec AD's folder layout.
@@ -132,6 +137,9 @@ def replay(
     folder: Annotated[Path, typer.Argument(help="A generated folder.")],
     image: Annotated[str, typer.Argument(help="An image in it: its name or number.")],
     out: Annotated[Path | None, typer.Option(help="Write the image made again to this PNG file.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the pictures are now, if they have moved since the run.")
+    ] = None,
 ) -> None:
     """Make one image of a run again from its recipe and compare the bytes."""
     from ias_zoo.data.images import write_whole
@@ -141,7 +149,7 @@ def replay(
 
     if out is not None and out.suffix.lower() != ".png":
         raise OptionError(f"--out {out}: expected a name that ends in .png")
-    again = make_again(folder, image)
+    again = make_again(folder, image, data=data)
     if out is not None:
         if out.exists():
             raise RunError(f"{out} exists; give another name")

@@ -70,6 +70,13 @@ def prepare_folder(folder: Path, plan: Plan, *, resume: bool, force: bool) -> No
             write_whole(folder / PLAN_FILE, plan.to_json().encode())
 
 
+def record_move(folder: Path, plan: Plan) -> None:
+    """Write down where the pictures are now, if they have moved since the run began."""
+    if plan.differences(Plan.read(folder)):
+        with disk_errors(folder):
+            write_whole(folder / PLAN_FILE, plan.to_json().encode())
+
+
 def keep_apart(folder: Path, data: DataSet) -> None:
     """Refuse an output folder that holds the pictures it is made from, or lies among them.
 
@@ -96,7 +103,7 @@ def _take_over(folder: Path, plan: Plan, *, resume: bool, force: bool) -> None:
         raise RunError(f"{folder / linked[0]} is a link; a run writes into folders of its own only")
     if resume and not force:
         different = plan.differences(earlier)
-        if different:
+        if different and different != ["data"]:  # the pictures may have moved; copy_normals looks whether they changed
             raise RunError(f"{folder} holds another run, it differs in: {', '.join(different)}; give a new folder")
         return
     if not force:

@@ -19,7 +19,7 @@ from typing import Any
 
 from ias_zoo.errors import OptionError, RunError
 from ias_zoo.generation.engine import produce
-from ias_zoo.generation.folder import PARTIAL, RESUME, keep_apart, only_run_in, prepare_folder
+from ias_zoo.generation.folder import PARTIAL, RESUME, keep_apart, only_run_in, prepare_folder, record_move
 from ias_zoo.generation.plan import Plan
 from ias_zoo.generation.writer import ShardResult, copy_normals, missing_shards, write_shard
 
@@ -67,7 +67,8 @@ def run(
     workers:
         Processes, a core each. 1 works in this process.
     resume, force:
-        What to do when the folder holds this run already: go on with it, or start over.
+        What to do when the folder holds this run already: go on with it (its pictures may have moved to another
+        place, if they are the same to the byte), or start over.
     step:
         Called with a number of images whenever so many more are done.
 
@@ -79,9 +80,10 @@ def run(
         raise OptionError(f"workers={workers!r}: expected an integer >= 1")
     started = time.perf_counter()
     keep_apart(folder, plan.open_data())
-    with only_run_in(folder):
+    with _terminable(), only_run_in(folder):
         prepare_folder(folder, plan, resume=resume, force=force)
         copy_normals(folder, plan)
+        record_move(folder, plan)
         shards = missing_shards(folder, plan)
         summary = RunSummary(folder, skipped=plan.n - sum(len(plan.indices(shard)) for shard in shards))
         step(summary.skipped)
@@ -105,7 +107,7 @@ def _results(plan: Plan, folder: Path, shards: list[int], workers: int) -> Itera
         return
     context = multiprocessing.get_context("spawn")  # fork would copy the parent's threads and locks
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(plan, folder)) as pool:
-        with _deaf():  # workers inherit it: an interrupt is this process's to handle
+        with _deaf():  # workers inherit it: to be interrupted is this process's business
             futures = {pool.submit(_work, shard): shard for shard in shards}
         try:
             for future in as_completed(futures):
@@ -152,16 +154,38 @@ def _start_worker(plan: Plan, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Ignore interrupts for a moment, where this thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM (``kill``, a scheduler, a service's stop) end the run as Ctrl-C does: tidied up, and resumable.
+
+    Only the main thread may say what a signal does; and who has asked for something else already keeps it.
+    """
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    kept = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, kept)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore interrupts and requests to end for a moment, where this thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def _die_with_parent() -> None:

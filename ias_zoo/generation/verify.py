@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,24 +90,30 @@ class Replay:
     line: dict[str, Any]
 
 
-def replay(folder: Path, image: str) -> Replay:
+def replay(folder: Path, image: str, *, data: str | os.PathLike[str] | None = None) -> Replay:
     """Make one image of a run again, from the plan and the normals.
 
     Parameters
     ----------
     image:
         The image's name below the folder, its file name, or its number.
+    data:
+        Where the pictures are now; by default where they were.
 
     Raises
     ------
     RunError
-        If the folder is no run, the image is not in it, or its normal has changed since.
+        If the folder is no run, the image is not in it, or its normals have changed since.
     """
     plan = Plan.read(folder)
+    if data is not None:
+        plan = replace(plan, data=str(Path(data).expanduser().resolve()))
     line = _find(folder, image)
     run = line["recipe"]["run"]
     synthesizer, maker = plan.load()
-    normal_id = line["recipe"]["request"]["normal_id"]
+    asked = line["recipe"]["request"]
+    _check_source(folder, plan, asked.get("source_id"), line["image"])
+    normal_id = asked["normal_id"]
     if normal_id is not None and maker.normals is not None:
         normal = maker.normals.read(maker.normals.index(normal_id))
         if normal.digest != run.get("normal_pixels"):
@@ -119,6 +126,16 @@ def replay(folder: Path, image: str) -> Replay:
     mask = encode_png(outcome.sample.mask)
     same = sha256(made) == line["sha256"]["image"] and sha256(mask) == line["sha256"]["mask"]
     return Replay(made, mask, same, line)
+
+
+def _check_source(folder: Path, plan: Plan, source_id: str | None, image: str) -> None:
+    """Refuse a second normal that is not the one the image was made from."""
+    recorded = {row.get("id"): row for row in written_normals(folder).values()}
+    if source_id not in recorded:
+        return
+    for item in plan.open_data().normals:
+        if item.id == source_id and sha256(item.path.read_bytes()) != recorded[source_id].get("source"):
+            raise RunError(f"{source_id} in {plan.data} has changed since {image} was made from it")
 
 
 def _find(folder: Path, image: str) -> dict[str, Any]:
