@@ -259,6 +259,20 @@ class TrainableSynthesizer(ImageSynthesizer):
     def base_identity(self) -> tuple[str | None, str | None]:
         """Name and commit of the base in use; None where training started from nothing."""
 
+    def base_of(self, manifest: Manifest) -> str | os.PathLike[str]:
+        """The base that weights go on: the caller's, or the one that they were trained on, at its commit.
+
+        Raises
+        ------
+        OptionError
+            If neither names one.
+        """
+        if self.setup.base is not None:
+            return self.setup.base
+        if manifest.base is None:
+            raise OptionError("the weights name no base; give one with base=")
+        return manifest.base if manifest.base_revision is None else f"{manifest.base}@{manifest.base_revision}"
+
     def _fitted(self) -> Manifest:
         if self.manifest is None:
             name = self.method.name

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 
 from ias_zoo.data.images import encode_png, resize_image, write_whole
 from ias_zoo.diffusion.base import Base, open_base, pick_device
-from ias_zoo.errors import OptionError, RequestError, WeightsError
+from ias_zoo.errors import RequestError, WeightsError
 from ias_zoo.generation.seeds import seed_for
 from ias_zoo.synthesizer import Drawn, Request, Setup
 from ias_zoo.training.lora import add_lora, load_lora, save_lora, without_lora
@@ -232,12 +232,7 @@ class AnomalyDiffusion(TrainableSynthesizer):
 
     def read_parts(self, folder: Path, manifest: Manifest) -> None:
         """Open the manifest's base and put on it what was trained."""
-        if self.setup.base is None and manifest.base is None:
-            raise OptionError("the weights name no base; give one with base=")
-        wanted = self.setup.base
-        if wanted is None:
-            wanted = manifest.base if manifest.base_revision is None else f"{manifest.base}@{manifest.base_revision}"
-        base = self._open(wanted, self.setup.dtype)
+        base = self._open(self.base_of(manifest), self.setup.dtype)
         model = self._new_model(base, manifest.defects, manifest.facts.get("crop"))
         try:
             vectors = load_file(folder / TOKENS)

@@ -278,10 +278,7 @@ class DefectGAN(TrainableSynthesizer):
         self._painter = self._new_painter(networks, manifest.facts.get("crop"), shapes)
 
     def _open_for(self, manifest: Manifest) -> Networks:
-        wanted = self.setup.base
-        if wanted is None:
-            wanted = manifest.base if manifest.base_revision is None else f"{manifest.base}@{manifest.base_revision}"
-        found = fetch_trained_base(wanted, self.method)
+        found = fetch_trained_base(self.base_of(manifest), self.method)
         self._base = (found.name, found.revision)
         return read_base(found.folder, found.name)
 

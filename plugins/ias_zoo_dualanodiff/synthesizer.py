@@ -30,7 +30,7 @@ import torch
 from ias_zoo.data.images import encode_png, write_whole
 from ias_zoo.diffusion.base import Base, generator, open_base, pick_device, undisturbed
 from ias_zoo.diffusion.rows import share_out
-from ias_zoo.errors import DataError, OptionError, RequestError, WeightsError
+from ias_zoo.errors import DataError, RequestError, WeightsError
 from ias_zoo.generation.seeds import seed_for
 from ias_zoo.synthesizer import Drawn, Request, Setup
 from ias_zoo.training.report import TrainingReport
@@ -288,12 +288,8 @@ class DualAnoDiff(TrainableSynthesizer):
 
     def read_parts(self, folder: Path, manifest: Manifest) -> None:
         """Open the manifest's base and put on it what was trained."""
-        if self.setup.base is None and manifest.base is None:
-            raise OptionError("the weights name no base; give one with base=")
-        wanted = self.setup.base
-        if wanted is None:
-            wanted = manifest.base if manifest.base_revision is None else f"{manifest.base}@{manifest.base_revision}"
-        model = DualModel(self._open(wanted, self.setup.dtype), replace(self.options, saim_start="default"))
+        base = self._open(self.base_of(manifest), self.setup.dtype)
+        model = DualModel(base, replace(self.options, saim_start="default"))
         self._crop = manifest.facts.get("crop")
         try:
             for number in range(len(manifest.defects) if self.options.models == "each" else 1):

@@ -330,7 +330,7 @@ class SeaS(TrainableSynthesizer):
 
     def read_parts(self, folder: Path, manifest: Manifest) -> None:
         """Open the manifest's base and put on it what was trained."""
-        base = self._open_for(manifest)
+        base = self._open(self.base_of(manifest), self.setup.dtype)
         self._add_tokens(base, manifest.defects)
         self._crop = manifest.facts.get("crop")
         try:
@@ -357,14 +357,6 @@ class SeaS(TrainableSynthesizer):
         if self.options.offload:
             base.offload()
         self._base = base
-
-    def _open_for(self, manifest: Manifest) -> Base:
-        if self.setup.base is None and manifest.base is None:
-            raise OptionError("the weights name no base; give one with base=")
-        wanted = self.setup.base
-        if wanted is None:
-            wanted = manifest.base if manifest.base_revision is None else f"{manifest.base}@{manifest.base_revision}"
-        return self._open(wanted, self.setup.dtype)
 
 
 def start_alpha(step: int) -> float:
