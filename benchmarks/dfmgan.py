@@ -36,7 +36,9 @@ from ias_zoo_dfmgan.stages import BaseStage, FewShotStage, Plan
 SPAN = 16  # steps after which all intervals have come round
 
 
-def fir(x: torch.Tensor, *, up: int = 1, down: int = 1, pad: tuple[int, int] = (2, 1), gain: float = 1.0) -> torch.Tensor:
+def fir(
+    x: torch.Tensor, *, up: int = 1, down: int = 1, pad: tuple[int, int] = (2, 1), gain: float = 1.0
+) -> torch.Tensor:
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
     kernel = (taps[:, None] * taps * gain).expand(x.shape[1], 1, 4, 4)
     if up > 1:
@@ -57,7 +59,9 @@ class PlainLinear(nn.Module):
 
 
 class PlainModulated(nn.Module):
-    def __init__(self, inputs: int, outputs: int, latent: int, size: int, *, up: bool = False, demod: bool = True) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, latent: int, size: int, *, up: bool = False, demod: bool = True
+    ) -> None:
         super().__init__()
         self.affine, self.up, self.demod = PlainLinear(latent, inputs, 1.0), up, demod
         self.weight = nn.Parameter(torch.randn(outputs, inputs, size, size))
