@@ -3,9 +3,9 @@
     python benchmarks/dfmgan.py [--resolution 64] [--channels 1024] [--largest 128] [--latent 128] [--batch 8]
 
 The plain StyleGAN2 is written below the usual way: a kernel a sample, modulated and demodulated, in grouped
-convolutions; filters as depthwise convolutions. It does what a step has to: G through D, D on generated and real pictures, every
-fourth step path length, every sixteenth R1. Ours are whole steps of the trainer's stages: reading and cropping normals,
-augmentation, Adam, the moving average and all.
+convolutions; filters as depthwise convolutions. It does what a step has to: G through D, D on generated and real
+pictures, every fourth step path length, every sixteenth R1. Ours are whole steps of the trainer's stages: reading and
+cropping normals, augmentation, Adam, the moving average and all.
 """
 
 from __future__ import annotations
