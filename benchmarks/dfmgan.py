@@ -2,10 +2,10 @@
 
     python benchmarks/dfmgan.py [--resolution 64] [--channels 1024] [--largest 128] [--latent 128] [--batch 8]
 
-The plain StyleGAN2 is written below the usual way: a kernel a sample, modulated and demodulated, in grouped convolutions;
-filters as depthwise convolutions. It does what a step has to: G through D, D on generated and real pictures, every
-fourth step path length, every sixteenth R1. Ours are whole steps of the trainer's stages: reading and cropping normals,
-augmentation, Adam, the moving average and all.
+The plain StyleGAN2 is written below the usual way: a kernel a sample, modulated and demodulated, in grouped
+convolutions; filters as depthwise convolutions. It does what a step has to: G through D, D on generated and real
+pictures, every fourth step path length, every sixteenth R1. Ours are whole steps of the trainer's stages: reading and
+cropping normals, augmentation, Adam, the moving average and all.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ from ias_zoo_dfmgan.stages import BaseStage, FewShotStage, Plan
 SPAN = 16  # steps after which all intervals have come round
 
 
-def fir(x: torch.Tensor, *, up: int = 1, down: int = 1, pad: tuple[int, int] = (2, 1), gain: float = 1.0) -> torch.Tensor:
+def fir(
+    x: torch.Tensor, *, up: int = 1, down: int = 1, pad: tuple[int, int] = (2, 1), gain: float = 1.0
+) -> torch.Tensor:
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
     kernel = (taps[:, None] * taps * gain).expand(x.shape[1], 1, 4, 4)
     if up > 1:
@@ -47,23 +49,31 @@ def fir(x: torch.Tensor, *, up: int = 1, down: int = 1, pad: tuple[int, int] = (
 
 
 class PlainLinear(nn.Module):
+    """Equalised layer."""
+
     def __init__(self, inputs: int, outputs: int, start: float = 0.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs))
         self.bias = nn.Parameter(torch.full((outputs,), start))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute it."""
         return F.linear(x, self.weight / math.sqrt(self.weight.shape[1]), self.bias)
 
 
 class PlainModulated(nn.Module):
-    def __init__(self, inputs: int, outputs: int, latent: int, size: int, *, up: bool = False, demod: bool = True) -> None:
+    """A kernel a sample, in a grouped convolution."""
+
+    def __init__(
+        self, inputs: int, outputs: int, latent: int, size: int, *, up: bool = False, demod: bool = True
+    ) -> None:
         super().__init__()
         self.affine, self.up, self.demod = PlainLinear(latent, inputs, 1.0), up, demod
         self.weight = nn.Parameter(torch.randn(outputs, inputs, size, size))
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """Compute it."""
         batch, inputs, height, width = x.shape
         outputs, size = self.weight.shape[0], self.weight.shape[2]
         kernel = self.weight[None] / math.sqrt(inputs * size * size) * self.affine(w)[:, None, :, None, None]
@@ -79,17 +89,22 @@ class PlainModulated(nn.Module):
 
 
 class PlainConv(PlainModulated):
+    """With noise, bias and activation."""
+
     def __init__(self, inputs: int, outputs: int, latent: int, *, up: bool) -> None:
         super().__init__(inputs, outputs, latent, 3, up=up)
         self.strength = nn.Parameter(torch.zeros([]))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """Compute it."""
         y = super().forward(x, w)
         y = y + self.strength * torch.randn(len(y), 1, *y.shape[2:]) + self.bias[:, None, None]
         return (F.leaky_relu(y, 0.2) * math.sqrt(2)).clamp(-256, 256)
 
 
 class PlainGenerator(nn.Module):
+    """Mapping and synthesis."""
+
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         latent, channels = sizes.latent, sizes.channels
@@ -102,12 +117,14 @@ class PlainGenerator(nn.Module):
         self.rgb = nn.ModuleList(PlainModulated(channels(r), 3, latent, 1, demod=False) for r in sizes.resolutions)
 
     def styles(self, z: torch.Tensor) -> torch.Tensor:
+        """The mapping."""
         w = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
         for layer in self.mapping:
             w = F.leaky_relu(layer(w), 0.2) * math.sqrt(2)
         return w
 
     def forward(self, w: torch.Tensor) -> torch.Tensor:
+        """Compute it."""
         x = self.first(self.start.expand(len(w), -1, -1, -1), w)
         image = self.rgb[0](x, w) + self.rgb[0].bias[:, None, None]
         for conv0, conv1, rgb in zip(self.conv0, self.conv1, self.rgb[1:], strict=True):
@@ -117,12 +134,14 @@ class PlainGenerator(nn.Module):
 
 
 class PlainDiscriminator(nn.Module):
+    """The residual discriminator."""
+
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         channels = sizes.channels
         self.kernels = nn.ParameterDict({"rgb": torch.randn(channels(sizes.resolution), 3, 1, 1)})
         self.biases = nn.ParameterDict({"rgb": torch.zeros(channels(sizes.resolution))})
-        self.down = [r for r in reversed(sizes.resolutions[1:])]
+        self.down = list(reversed(sizes.resolutions[1:]))
         for r in self.down:
             inputs, outputs = channels(r), channels(r // 2)
             shapes = {"0": (inputs, inputs, 3), "1": (outputs, inputs, 3), "skip": (outputs, inputs, 1)}
@@ -134,6 +153,7 @@ class PlainDiscriminator(nn.Module):
         self.full, self.out = PlainLinear(16 * last, last), PlainLinear(last, 1)
 
     def conv(self, x: torch.Tensor, name: str, *, act: bool = True, stride: int = 1, pad: int = 0) -> torch.Tensor:
+        """One of its convolutions."""
         kernel = self.kernels[name]
         y = F.conv2d(x, kernel / math.sqrt(kernel[0].numel()), stride=stride, padding=pad)
         if not act:
@@ -141,6 +161,7 @@ class PlainDiscriminator(nn.Module):
         return (F.leaky_relu(y + self.biases[name][:, None, None], 0.2) * math.sqrt(2)).clamp(-256, 256)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute it."""
         x = self.conv(x, "rgb")
         for r in self.down:
             skip = self.conv(fir(x, down=2, pad=(1, 1)), f"{r}_skip", act=False)
@@ -164,9 +185,11 @@ class Plain:
         self.real = torch.randn(batch, 3, sizes.resolution, sizes.resolution)
 
     def styles(self, batch: int) -> torch.Tensor:
+        """The mapping."""
         return self.network.styles(torch.randn(batch, self.sizes.latent))
 
     def step(self, number: int) -> None:
+        """One step."""
         self.judge.requires_grad_(False)
         F.softplus(-self.judge(self.network(self.styles(self.batch)))).mean().backward()
         if number % 4 == 0:
@@ -192,6 +215,7 @@ def turns(task: BaseStage | FewShotStage) -> Callable[[int], None]:
     owned = {name: [p for g in o.param_groups for p in g["params"]] for name, o in optimizers.items()}
 
     def step(number: int) -> None:
+        """One step."""
         for phase in task.phases(number):
             for name, parameters in owned.items():
                 for parameter in parameters:
@@ -266,13 +290,12 @@ def main() -> None:
             base.augment.strength.fill_(strength)
             base.adjust_augmentation = lambda step: None  # type: ignore[method-assign]
             mine, other, ratio = compare(turns(base), plain.step, args.count, SPAN)
-            print(
-                f"base stage, augmentation {strength}: {1 / mine:.2f} steps/s, plain {1 / other:.2f}; {ratio:.3f} of its cost"
-            )
+            rates = f"{1 / mine:.2f} steps/s, plain {1 / other:.2f}"
+            print(f"base stage, augmentation {strength}: {rates}; {ratio:.3f} of its cost")
+        quarter = dataclasses.replace(sizes, base=sizes.base // 4, largest=sizes.largest // 4)
         few = FewShotStage(
             "few", data, options, plan, None, 0, network.requires_grad_(False), branch, judge.requires_grad_(True),
-            seeded(lambda: Discriminator(dataclasses.replace(sizes, base=sizes.base // 4, largest=sizes.largest // 4), 4), 1),
-            torch.device("cpu"),
+            seeded(lambda: Discriminator(quarter, 4), 1), torch.device("cpu"),
         )  # fmt: skip
         mine, other, ratio = compare(turns(few), plain.step, args.count, SPAN)
         print(f"few-shot stage: {1 / mine:.2f} steps/s; {ratio:.3f} of the plain base step's cost")

@@ -1,11 +1,10 @@
 """Both stages of a method that trains its own base: good parts to a base, a handful of defects on it, 100 pairs out.
 
-    python examples/finetune_dfmgan.py parts/ result/ [--own-base]
+    python examples/finetune_dfmgan.py parts/ result/ [--base FOLDER]
 
 ``parts/`` holds good pictures (train/good), a handful of defective ones (test/<defect>) and their masks
-(ground_truth/<defect>/<name>_mask.png). Without ``--own-base`` the shots go onto the embedded base of 64 pixels, which
-first goes on with the good pictures for a while: minutes on a laptop. With it, a base of 256 pixels is trained on the
-good pictures, as published: a day on one GPU.
+(ground_truth/<defect>/<name>_mask.png). Without ``--base``, one of 256 pixels is trained on the good pictures first, as
+published: a day on one GPU.
 """
 
 import argparse
@@ -19,18 +18,16 @@ from ias_zoo.report.contact_sheet import sheet_of_run
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("data", type=Path)
 parser.add_argument("out", type=Path)
-parser.add_argument("--own-base", action="store_true", help="train a base on the good pictures first")
+parser.add_argument("--base", help="what `ias-zoo fit dfmgan --stage base` wrote: a folder or a Hub repository")
 parser.add_argument("--shots", type=int, help="shots of each defect type; default: the first third")
 parser.add_argument("-n", type=int, default=100)
 arguments = parser.parse_args()
 
 if __name__ == "__main__":  # worker processes import this file
     arguments.out.mkdir(parents=True, exist_ok=True)
-    base: Path | str = "tiny"
-    if arguments.own_base:
-        base = arguments.out / "base"
-        if not base.exists():
-            ias_zoo.load("dfmgan").fit(arguments.data, stage="base", out=base, resume=True)
+    base = arguments.base or arguments.out / "base"
+    if arguments.base is None and not base.exists():
+        ias_zoo.load("dfmgan").fit(arguments.data, stage="base", out=base, resume=True)
     weights = arguments.out / "weights"
     report = ias_zoo.load("dfmgan", base=base).fit(arguments.data, count=arguments.shots, out=weights)
     print(f"fitted {', '.join(report.defects)} in {report.seconds:.0f} s; weights and loss curves in {weights}")

@@ -445,7 +445,7 @@ def test_few_shot_weights(weights: Path, toys: Path) -> None:
     with pytest.raises(RequestError, match="'dent'; these weights know scratch"):
         made.synthesize([ias_zoo.Request(seed=1, defect="dent")])
     with pytest.raises(OptionError, match="hold their base, 'base'"):
-        ias_zoo.load("dfmgan", weights, base="tiny", device="cpu")
+        ias_zoo.load("dfmgan", weights, base="another", device="cpu")
     for name in ("training.png", "training.json", "samples.png"):
         assert (weights / name).stat().st_size > 1000
     assert list((weights / "previews").glob("stage-1-*.png"))
@@ -507,3 +507,19 @@ def test_bases(base: Path, weights: Path, toys: Path, tmp_path: Path) -> None:
     assert fitted.fit(toys, count=2).crop == 40
     with pytest.raises(NotFitted, match="only a base was trained so far"):
         more.synthesize([ias_zoo.Request(seed=0)])
+
+
+def test_no_embedded_base_is_promised_that_is_not_there(toys: Path) -> None:
+    import importlib.resources
+
+    from ias_zoo.registry import registry
+
+    method = registry().find("dfmgan").method
+    if method.tiny is None:
+        with pytest.raises(OptionError, match="dfmgan has no embedded base; .*--stage base"):
+            ias_zoo.load("dfmgan", base="tiny", device="cpu").fit(toys, count=2)
+    else:
+        package, _, name = method.tiny.partition(":")
+        folder = Path(str(importlib.resources.files(package).joinpath(name)))
+        assert read_weights(folder).stage == "base"
+        assert sum(path.stat().st_size for path in folder.iterdir()) <= 4_100_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ias_zoo.method import Fidelity, Group, Input, Licences, Method, OriginalCode, Paper, Trains
+from ias_zoo.method import Cost, Fidelity, Group, Input, Licences, Method, OriginalCode, Paper, Trains
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -25,12 +25,11 @@ METHODS: tuple[Method, ...] = (
         accepts=frozenset({Input.DEFECT}),
         trains=Trains.FULL,
         base_stage=True,
-        tiny="ias_zoo_dfmgan:tiny",
         licences=Licences(original_code="NVIDIA Source Code License (StyleGAN2-ADA)"),
+        cost=Cost(21, 920, "2-core x86 virtual machine, one thread, 64 x 64, channels 1024 / 128; CPU time"),
         fidelity=Fidelity.FAITHFUL,
         fidelity_note="networks, losses, schedule as published, in plain PyTorch; own shorter defaults on small bases",
         card="ias_zoo_model_cards:dfmgan.md",
-        quick={"kimg": 0.4, "adapt_kimg": 0.3, "batch": 4},
         requires=("torch", "peft", "accelerate", "safetensors"),
         install="pip install 'ias-zoo[diffusion]'",
     ),

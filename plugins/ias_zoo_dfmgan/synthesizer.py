@@ -236,20 +236,21 @@ class DFMGAN(TrainableSynthesizer):
 
     def draw(self, request: Request, rng: np.random.Generator) -> Drawn:
         """One picture with its mask, both from noise."""
-        image, logits, defect, _ = self._sample(request, rng)
-        mask = (logits >= self.options.mask_threshold)[0].cpu().numpy()
-        return Drawn(image=to_pixels(image), mask=mask, defect=defect)
+        network, ws, defect, noise, extra = self._latents(request, rng)
+        with undisturbed(self._device), torch.no_grad():
+            images, logits = network(ws, defect, noise, extra)
+        mask = (logits[0, 0] >= self.options.mask_threshold).cpu().numpy()
+        return Drawn(image=to_pixels(images[0]), mask=mask, defect=request.defect or self.defects[0])
 
     def defect_free(self, request: Request) -> RGB:
         """The picture of a request as it was before the defect: the same latents with the branch off."""
-        *_, normal = self._sample(request, np.random.default_rng(request.seed))
-        return to_pixels(normal)
+        network, ws, _, noise, _ = self._latents(request, np.random.default_rng(request.seed))
+        with undisturbed(self._device), torch.no_grad():
+            return to_pixels(network.normals(ws, noise)[0])
 
     @torch.no_grad()
-    def _sample(
-        self, request: Request, rng: np.random.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor, str, torch.Tensor]:
-        """Picture, mask logits, defect type, picture without the branch."""
+    def _latents(self, request: Request, rng: np.random.Generator) -> tuple[DefectGenerator, Any, Any, Any, Any]:
+        """The generator with the branch of a request, styles of product and defect, and noise for both (or None)."""
         defects, options = self.defects, self.options
         defect = request.defect or (defects[0] if len(defects) == 1 else None)
         if defect is None or defect not in defects:
@@ -263,12 +264,9 @@ class DFMGAN(TrainableSynthesizer):
         if options.noise == "random":
             noise = draw_noise(backbone.sizes, 1, draws, device)
             extra = branch_noise(branch, 1, draws, device)
-        network = DefectGenerator(backbone, branch, options.mask_threshold)
         with undisturbed(device):
-            ws = backbone.mapping(z[0], options.psi)
-            image, logits = network(ws, branch.mapping(z[1], options.defect_psi), noise, extra)
-            normal = network.normals(ws, noise)
-        return image[0], logits[0], defect, normal[0]
+            ws, defect_ws = backbone.mapping(z[0], options.psi), branch.mapping(z[1], options.defect_psi)
+        return DefectGenerator(backbone, branch, options.mask_threshold), ws, defect_ws, noise, extra
 
     # Weights
 
