@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ias_zoo.method import Base, Fidelity, Group, Input, Licences, Method, OriginalCode, Paper, Trains
+from ias_zoo.method import Base, Cost, Fidelity, Group, Input, Licences, Method, OriginalCode, Paper, Trains
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -26,6 +26,9 @@ METHODS: tuple[Method, ...] = (
         trains=Trains.ADAPTER,
         base=Base("CompVis/ldm-text2im-large-256", "30de525ca11a880baea4962827fb6cb0bb268955"),
         licences=Licences(base_weights="Apache-2.0", original_code="MIT", training_data="LAION (mixed)"),
+        cost=Cost(
+            1900, 1120, "one thread of a busy x86 machine, CPU time, base tiny, mask given; memory while fitting"
+        ),
         fidelity=Fidelity.WHERE_PUBLIC,
         fidelity_note="embedding, losses, both re-weightings and samplers as published; its dataset splits are not",
         card="ias_zoo_model_cards:anomalydiffusion.md",
