@@ -190,7 +190,7 @@ def choose_window(shape: tuple[int, ...], crop: int | None, mask: Mask | None, r
     side = largest if crop is None else min(crop, largest)
     ranges = [(0, height), (0, width)]
     if mask is not None:
-        ranges = [_extent(mask.any(axis=axis)) for axis in (1, 0)]
+        ranges = [_extent(mask, axis) for axis in (1, 0)]
         needed = max(last - first for first, last in ranges)
         if needed > largest:
             spans = " x ".join(str(last - first) for first, last in ranges)
@@ -220,7 +220,7 @@ def shot_window(shot: Shot, crop: int | None, rng: np.random.Generator) -> Windo
     side = min(shape)
     corner = []
     for axis, length in ((1, shape[0]), (0, shape[1])):
-        first, last = _extent(shot.mask.any(axis=axis))
+        first, last = _extent(shot.mask, axis)
         lowest, highest = sorted((last - side, first))
         wanted = (length - side) // 2 if last - first <= side else (first + last - side) // 2
         corner.append(min(max(wanted, lowest, 0), highest, length - side))
@@ -239,8 +239,9 @@ def see_mask(mask: Mask, window: Window, resolution: int) -> Mask:
     return np.asarray(found & (soft > 0), dtype=np.bool_)
 
 
-def _extent(line: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[int, int]:
-    found = np.flatnonzero(line)
+def _extent(mask: Mask, axis: int) -> tuple[int, int]:
+    """The first and one past the last row (``axis`` 1) or column (0) that a mask touches."""
+    found = np.flatnonzero(mask.any(axis=axis))
     return int(found[0]), int(found[-1]) + 1
 
 

@@ -80,7 +80,7 @@ def paper_weights(decoded: torch.Tensor, normal: torch.Tensor, masks: torch.Tens
     B x h x w, of mean 1 over the mask.
     """
     square = (normal - decoded).square().mean(dim=1, keepdim=True)
-    distance = F.adaptive_avg_pool2d(square, masks.shape[-2:])[:, 0].clamp(min=1e-6)
+    distance = F.adaptive_avg_pool2d(square, (masks.shape[-2], masks.shape[-1]))[:, 0].clamp(min=1e-6)
     inside = masks[:, 0] > 0
     scores = (1 / distance).masked_fill(~inside, float("-inf")).flatten(1)
     shares = torch.where(inside.flatten(1).any(dim=1, keepdim=True), scores, 0.0).softmax(dim=1).view_as(distance)

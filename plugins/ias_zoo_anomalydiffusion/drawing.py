@@ -82,7 +82,8 @@ def draw(
         normals = torch.stack([signed(picture) for picture in pictures]).to(base.device)
         weighing = None if options.reweight == "off" else Reweighting(base.unet, options.reweight)
 
-        empty = None if options.guidance == 1.0 else _empty(base)
+        guidance = options.guidance or (4.0 if base.small else 1.0)
+        empty = None if guidance == 1.0 else _empty(base)
 
         def work(part: slice) -> list[RGB]:
             places = model.encoder(spread[part])
@@ -96,9 +97,9 @@ def draw(
                 text,
                 spans,
                 [task.generator for task in tasks[part]],
-                steps=options.sampling_steps or (50 if base.small else 200),
+                steps=options.sampling_steps or (25 if base.small else 200),
                 eta=options.eta,
-                guidance=options.guidance,
+                guidance=guidance,
                 empty=empty,
                 weighing=weighing,
             )
@@ -185,7 +186,7 @@ def _new_masks(model: Model, options: AnomalyDiffusionOptions, tasks: Sequence[_
             text,
             empty,
             [task.generator for task in tasks[part]],
-            steps=options.mask_sampling_steps or (25 if base.small else 100),
+            steps=options.mask_sampling_steps or (20 if base.small else 100),
             eta=options.eta,
             guidance=options.mask_guidance,
             threshold=threshold,

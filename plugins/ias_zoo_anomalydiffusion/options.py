@@ -54,10 +54,12 @@ class AnomalyDiffusionOptions:
     reweight: Literal["off", "code", "paper"] = option(
         "off", "adaptive attention re-weighting, by the published code's form or the paper's"
     )
-    guidance: Annotated[float, Ge(1)] = option(1.0, "classifier-free guidance of the images; published: 1, none")
-    sampling_steps: Annotated[int, Ge(2)] | None = option(None, "DDIM steps an image; null: 200, at 128 pixels 50")
+    guidance: Annotated[float, Ge(1)] | None = option(
+        None, "classifier-free guidance of the images; null: 1, which is none (published), at 128 pixels 4"
+    )
+    sampling_steps: Annotated[int, Ge(2)] | None = option(None, "DDIM steps an image; null: 200, at 128 pixels 25")
     eta: Annotated[float, Interval(ge=0, le=1)] = option(1.0, "noise of the DDIM steps")
-    mask_sampling_steps: Annotated[int, Ge(2)] | None = option(None, "DDIM steps a mask; null: 100, at 128 pixels 25")
+    mask_sampling_steps: Annotated[int, Ge(2)] | None = option(None, "DDIM steps a mask; null: 100, at 128 pixels 20")
     mask_guidance: Annotated[float, Ge(1)] = option(5.0, "classifier-free guidance of the masks")
     mask_threshold: Annotated[float, Interval(gt=-1, lt=1)] | None = option(
         None, "a mask picture's pixels above this, of -1 to 1, are mask; null: 0.8, at 128 pixels 0"

@@ -29,7 +29,7 @@ METHODS: tuple[Method, ...] = (
         fidelity=Fidelity.WHERE_PUBLIC,
         fidelity_note="embedding, losses, both re-weightings and samplers as published; its dataset splits are not",
         card="ias_zoo_model_cards:anomalydiffusion.md",
-        quick={"steps": 100, "mask_steps": 60},
+        quick={"steps": 120, "mask_steps": 60},
         requires=("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors"),
         install="pip install 'ias-zoo[diffusion]'",
     ),

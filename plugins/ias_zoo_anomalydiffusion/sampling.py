@@ -72,8 +72,11 @@ def as_mask(picture: torch.Tensor, threshold: float) -> Mask:
 def along_border(mask: Mask) -> bool:
     """Whether more than a third of some border row or column is mask: the published code's reason to reject it."""
     height, width = mask.shape
-    across = max(int(mask[0].sum()), int(mask[-1].sum())) > width / BORDER_SHARE
-    return across or max(int(mask[:, 0].sum()), int(mask[:, -1].sum())) > height / BORDER_SHARE
+    across, down = (
+        max(np.count_nonzero(first), np.count_nonzero(last))
+        for first, last in ((mask[0], mask[-1]), (mask[:, 0], mask[:, -1]))
+    )
+    return bool(across > width / BORDER_SHARE or down > height / BORDER_SHARE)
 
 
 @torch.no_grad()
