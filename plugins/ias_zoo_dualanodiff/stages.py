@@ -176,8 +176,8 @@ def pair_loss(
 def weights_of(masks: torch.Tensor, cells: int, weight: float) -> torch.Tensor:
     """How much each latent cell counts, for both rows of each pair: 2B x 1 x h x w, of mean 1 in each row (ours).
 
-    A cell that the defect touches counts ``weight`` times as much as one that it does not. The published loss counts all
-    alike, and a defect of one cell in 256 is then learned last.
+    A cell that the defect touches counts ``weight`` times as much as one that it does not. The published loss counts
+    all alike, and a defect of one cell in 256 is then learned last.
     """
     touched = F.adaptive_max_pool2d(masks[:, None].float(), cells)
     weights = 1.0 + (weight - 1.0) * touched
