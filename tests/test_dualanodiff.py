@@ -35,6 +35,7 @@ from ias_zoo_dualanodiff.stages import (
     background_latents,
     pair_loss,
     signed,
+    weights_of,
     without_product,
 )
 from ias_zoo_dualanodiff.synthesizer import DualAnoDiff
@@ -306,6 +307,21 @@ def test_loss_is_the_mean_over_both_branches(random_base: Path, toys: TrainingSe
     seen["answer"] = noise
     terms = pair_loss(model, 0, made.make(4, 0), lambda defect: PROMPTS)
     assert sum(terms.values()).item() == pytest.approx(0, abs=1e-10)
+
+
+def test_weights_of_small_defects_are_an_option(random_base: Path, toys: TrainingSet) -> None:
+    assert DualAnoDiffOptions().defect_weight == 1, "published: all cells alike"
+    masks = torch.zeros(2, 64, 64, dtype=torch.bool)
+    masks[0, 9, 17] = True  # one pixel touches one cell of 8 x 8
+    weights = weights_of(masks, 8, 10.0)
+    assert weights.shape == (4, 1, 8, 8)
+    assert torch.allclose(weights.mean(dim=(1, 2, 3)), torch.ones(4))
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[2:], torch.ones(2, 1, 8, 8))
+    assert weights[0, 0, 1, 2] == pytest.approx(10 * weights[0, 0, 0, 0].item())
+    plain, weighted = dual(random_base), dual(random_base, defect_weight=20.0)
+    one, other = (pair_loss(model, 0, batches(toys).make(0, 0), lambda defect: PROMPTS) for model in (plain, weighted))
+    assert one["anomaly"].item() != pytest.approx(other["anomaly"].item(), rel=1e-4)
 
 
 def test_a_base_that_predicts_v_learns_v(random_base: Path, toys: TrainingSet) -> None:

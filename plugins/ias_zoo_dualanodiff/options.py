@@ -33,6 +33,9 @@ class DualAnoDiffOptions:
     saim_lr: Annotated[float, Gt(0)] | None = option(
         None, "interaction and background layers' rate; null: 2e-5, at 128 pixels 1e-3"
     )
+    defect_weight: Annotated[float, Ge(1)] = option(
+        1.0, "how much more an error on the defect's latent cells counts; 1: published; more is ours, for small defects"
+    )
     batch: Annotated[int, Ge(1)] | None = option(None, "pairs in a micro-batch; null: 4, with bcm or at 128 pixels 2")
     accumulate: Annotated[int, Ge(1)] = option(1, "micro-batches a step")
     sampling_steps: Annotated[int, Ge(1)] | None = option(None, "PNDM steps; null: 100, with bcm 50, at 128 pixels 25")

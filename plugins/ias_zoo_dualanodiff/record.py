@@ -27,12 +27,16 @@ METHODS: tuple[Method, ...] = (
         trains=Trains.ADAPTER,
         base=Base("stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"),
         licences=Licences(base_weights="CreativeML-OpenRAIL-M", training_data="LAION (mixed)"),
-        cost=Cost(1100, 1500, "2-core x86 virtual machine, one thread, 128 x 128, base tiny; memory while fitting"),
+        cost=Cost(
+            3440,
+            1295,
+            "CPU time, 2-core x86 virtual machine that was overloaded, 128 x 128, base tiny; memory while fitting",
+        ),
         fidelity=Fidelity.WHERE_PUBLIC,
         fidelity_note="both branches, interaction, background compensation, loss and sampler as the code has them; "
         "masks by a built-in backend unless U2-Net weights are given",
         card="ias_zoo_model_cards:dualanodiff.md",
-        quick={"steps": 60},
+        quick={"steps": 60, "sampling_steps": 15},
         requires=("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors"),
         install="pip install 'ias-zoo[diffusion]'",
     ),
