@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -239,11 +240,10 @@ class AnomalyDataset(Dataset[Example]):
         return self._tensors(sample.image, mask, 1)
 
     def _tensors(self, image: RGB, mask: Any, label: int) -> Example:
-        planes = image.transpose(2, 0, 1)
-        if self.dtype == "float32":
-            pixels = torch.from_numpy(np.multiply(planes, np.float32(1 / 255), order="C", dtype=np.float32))
-        else:
-            pixels = torch.from_numpy(planes.copy(order="C"))
+        planes = np.empty((3, *image.shape[:2]), np.float32 if self.dtype == "float32" else np.uint8)
+        for channel, plane in zip(planes, cv2.split(image), strict=True):  # several times faster than a transposed copy
+            np.multiply(plane, np.float32(1 / 255) if self.dtype == "float32" else np.uint8(1), out=channel)
+        pixels = torch.from_numpy(planes)
         where = torch.from_numpy(mask.astype(np.float32 if self.dtype == "float32" else np.uint8)[None])
         if self.transform is not None:
             pixels, where = self.transform(pixels, where)
@@ -252,8 +252,6 @@ class AnomalyDataset(Dataset[Example]):
     def _enter_process(self) -> None:
         """In a worker, once: a core is all it has, and OpenCV's threads did not survive the fork."""
         if os.getpid() != self._process:
-            import cv2
-
             cv2.setNumThreads(0)  # 1 would wait for the parent's threads
             self._process = os.getpid()
 
