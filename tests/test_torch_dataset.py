@@ -144,6 +144,8 @@ def test_iterable_form_gives_each_index_once(normals, reference, workers):
     for epoch, expected in zip(epochs, reference, strict=False):
         assert sorted(epoch) == sorted(expected)
     assert epochs[0] != reference[0], "in order, not shuffled"
+    orders = [[known.index(example) for example in epoch] for epoch, known in zip(epochs, reference, strict=False)]
+    assert orders[0] != orders[1], "each epoch in an order of its own"
     again = ias_zoo.torch_dataset(normals, "draem", p=1.0, seed=5, iterable=True)
     loader = DataLoader(again, batch_size=2, num_workers=workers, multiprocessing_context=context)
     assert prints(loader) == epochs[0]
