@@ -99,11 +99,16 @@ def test_manifests_that_are_none(weights: Path, text: bytes, words: str) -> None
 def test_every_field_is_needed(weights: Path) -> None:
     manifest = json.loads((weights / MANIFEST).read_text())
     for field in dataclasses.fields(Manifest):
-        if field.name == "files":
+        if field.name in ("files", "stage"):
             continue
         broken = {key: value for key, value in manifest.items() if key != field.name}
         with pytest.raises(WeightsError, match=f"{field.name}: Field required"):
             Manifest.from_json(json.dumps(broken))
+    # weights of before there were stages were all fitted on shots
+    assert (
+        Manifest.from_json(json.dumps({key: value for key, value in manifest.items() if key != "stage"})).stage
+        == "few-shot"
+    )
 
 
 def _huge_header(path: Path) -> None:

@@ -65,7 +65,7 @@ class Remembering(Fine):
     count = 0
 
     def synthesize(self, requests: Any) -> Any:
-        samples = [self._one(request) for request in requests]
+        samples = super().synthesize(requests)
         return samples[::-1]
 
 
@@ -105,7 +105,7 @@ class Dumb(Fine):
 
 class Lenient(Fine):
     def synthesize(self, requests: Any) -> Any:
-        return [self._one(Request(seed=abs(request.seed), normal=request.normal)) for request in requests]
+        return super().synthesize([Request(seed=abs(request.seed), normal=request.normal) for request in requests])
 
 
 BROKEN = {

@@ -160,6 +160,12 @@ class Base:
                 raise OptionError(f"the prompt {prompt!r} has {len(row)} tokens; the text encoder takes {length}")
         return torch.tensor(ids["input_ids"], device=self.device)
 
+    def word_ids(self, words: str) -> list[int]:
+        """Token ids of words by themselves: no begin, no end, no padding."""
+        with _TOKENIZING:
+            ids: list[int] = self.tokenizer(words, add_special_tokens=False)["input_ids"]
+        return ids
+
     def embed(self, prompts: list[str]) -> torch.Tensor:
         """Text embeddings, B x 77 x D."""
         embeddings: torch.Tensor = self.text_encoder(self.token_ids(prompts))[0]
@@ -227,7 +233,7 @@ def open_base(
     return opened
 
 
-_TOKENIZING = threading.Lock()  # a tokenizer is not for two threads at once
+_TOKENIZING = threading.Lock()  # a tokenizer keeps its padding as a setting: not for two threads at once
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ def word_vector(base: Base, word: str) -> torch.Tensor:
     OptionError
         If the base's tokenizer makes nothing of it.
     """
-    ids = base.tokenizer(word, add_special_tokens=False)["input_ids"]
+    ids = base.word_ids(word)
     if not ids:
         raise OptionError(f"the word {word!r} has no token in this base; give another init_word")
     with torch.no_grad():
@@ -85,7 +85,7 @@ def embed(
     OptionError
         If ``*`` is not one token of the base, or the vectors do not fit behind the prompt's beginning.
     """
-    marks = base.tokenizer(PLACE, add_special_tokens=False)["input_ids"]
+    marks = base.word_ids(PLACE)
     if len(marks) != 1:
         raise OptionError(f"{PLACE!r} is {len(marks)} tokens of this base's tokenizer; expected one")
     ids = base.token_ids(list(templates))
