@@ -32,6 +32,13 @@ def test_method_table_is_the_registrys() -> None:
     assert tool("readme").with_table(README) == README, "run python tools/readme.py"
 
 
+def test_the_tables_of_results_are_those_of_the_kept_figures() -> None:
+    results = tool("results")
+    text = results.DOC.read_text(encoding="utf-8")
+    assert results.with_tables(text) == text, "run python tools/results.py"
+    assert text.count("<!-- table ") == len(list(results.KEPT.glob("*.json"))) > 0
+
+
 def test_the_two_commands() -> None:
     commands = re.findall(r"^python -m venv .*$", README, re.MULTILINE)
     assert commands == [

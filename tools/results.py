@@ -56,7 +56,7 @@ def table(kept: dict[str, Any]) -> str:
         scores = [_text(row["scores"][SHOTS if alone else BOTH][name]) for name in SCORES]
         cells = [
             "**shots alone**" if alone else f"`{row['method']}`",
-            "" if alone else _text(row["gain"], sign=True),
+            "" if alone else _text(row["gain"], sign=True) + _few(row["gain"], kept["settings"]["seeds"]),
             row["verdict"],
             ", ".join(row["use"]),
             *scores,
@@ -75,6 +75,10 @@ def with_tables(text: str) -> str:
         return f"{place[1]}{table(kept)}\n{place[3]}"
 
     return _PLACE.sub(made, text)
+
+
+def _few(values: list[float], seeds: list[int]) -> str:
+    return "" if len(values) == len(seeds) else f" ({len(values)} of {len(seeds)} seeds)"
 
 
 def _text(values: list[float], *, sign: bool = False) -> str:
