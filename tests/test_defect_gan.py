@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,20 @@ def _shapes(size: int) -> list[tuple[int, int, int]]:
     from ias_zoo_defect_gan.networks import noise_shapes
 
     return noise_shapes(size, size)
+
+
+def test_a_product_in_grey_is_painted_in_grey(defect_gan_base: Path, toys: TrainingSet) -> None:
+    shots = tuple(replace(shot, image=np.repeat(shot.image[:, :, :1], 3, axis=2)) for shot in toys.shots)
+    made = ias_zoo.load("defect_gan", base=str(defect_gan_base), device="cpu", steps=1, batch=1)
+    made.fit(TrainingSet(shots, toys.normals, toys.defects))
+    grey = np.repeat(NORMAL[:, :, :1], 3, axis=2)
+    sample = made.synthesize([request(normal=grey, mask=disc(SHAPE))])[0]
+    assert (sample.image != grey).any()
+    assert (sample.image == sample.image[:, :, :1]).all()
+    coloured = ias_zoo.load("defect_gan", base=str(defect_gan_base), device="cpu", steps=1, batch=1)
+    coloured.fit(toys)
+    sample = coloured.synthesize([request(normal=grey, mask=disc(SHAPE))])[0]
+    assert (sample.image != sample.image[:, :, :1]).any()
 
 
 @pytest.mark.parametrize("how", ["labels", "full", "single", "augmented", "frozen"])

@@ -243,6 +243,8 @@ class Generator(nn.Module):
         self.decoder = nn.ModuleList(SpadeBlock(inputs, outputs, control, hidden) for inputs, outputs in wide)
         self.foreground = nn.Conv2d(width, 3, 7, padding=3)
         self.where = nn.Conv2d(width, 1, 7, padding=3)
+        self.grey = False
+        """Whether foregrounds are grey, for products of which all pictures are."""
 
     def forward(self, picture: torch.Tensor, control: torch.Tensor, noise: Sequence[torch.Tensor]) -> Layer:
         """Paint a layer.
@@ -266,7 +268,10 @@ class Generator(nn.Module):
         weight = torch.cat([head.weight for head in heads])
         bias = torch.cat([head.bias for head in heads if head.bias is not None])
         painted = F.conv2d(x, weight, bias, padding=3)
-        return Layer(torch.tanh(painted[:, :3]), torch.sigmoid(painted[:, 3:]))
+        foreground = torch.tanh(painted[:, :3])
+        if self.grey:
+            foreground = foreground.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+        return Layer(foreground, torch.sigmoid(painted[:, 3:]))
 
 
 def noise_shapes(height: int, width: int) -> list[tuple[int, int, int]]:

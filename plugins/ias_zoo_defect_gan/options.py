@@ -56,6 +56,7 @@ class DefectGANOptions:
     ema: Annotated[float, Interval(ge=0, lt=1)] | None = option(
         None, "decay of a moving average of the generator; null: 0 (published), on a base 0.99"
     )
+    grey: bool | None = option(None, "painted in grey (ours); null: if all shots are grey")
     place: Literal["free", "shapes"] | None = option(
         None,
         "control map of a sample: everywhere, or the turned mask of a shot (ours); null: shapes if it learned masks",

@@ -57,7 +57,7 @@ class DefectGAN(TrainableSynthesizer):
 
     options: DefectGANOptions
     devices = ("cpu", "cuda")
-    trained_options = ("adapter", "rank", "alpha", "restore_control", "classes", "size", "width")
+    trained_options = ("adapter", "rank", "alpha", "restore_control", "classes", "size", "width", "grey")
 
     def __init__(self, setup: Setup) -> None:
         self._device = torch.device("cpu")
@@ -87,6 +87,7 @@ class DefectGAN(TrainableSynthesizer):
             self.options,
             adapter=asked.adapter or ("lora" if based else "full"),
             supervision=asked.supervision or ("masks" if based else "labels"),
+            grey=asked.grey if asked.grey is not None else all(_is_grey(shot.image) for shot in data.shots),
         )
         if options.adapter == "lora" and not based:
             raise OptionError("adapter='lora' adapts a base: give base='tiny' or another, or leave the adapter out")
@@ -106,7 +107,12 @@ class DefectGAN(TrainableSynthesizer):
     def train_base(self, data: TrainingSet, run: FitRun) -> TrainingReport:
         """Both networks on normals of the user's own and defects drawn onto them (ours), from nothing or a base."""
         networks = self._start_from(DrawnDefects.KINDS, run.seed)
-        self.options = replace(self.options, adapter="full", supervision=self.options.supervision or "masks")
+        self.options = replace(
+            self.options,
+            adapter="full",
+            supervision=self.options.supervision or "masks",
+            grey=bool(self.options.grey),
+        )
         crop = None if run.crop in ("off", "auto") else choose_crop((), networks.architecture.size, STRIDE, run.crop)
         masks = self.options.supervision == "masks"
         batches = DrawnDefects(data, self.options, networks.architecture, crop, run.seed, self._device, masks=masks)
@@ -150,6 +156,7 @@ class DefectGAN(TrainableSynthesizer):
     def _prepare(self, networks: Networks) -> None:
         """Say what trains, and attach the adapters."""
         generator, options = networks.generator, self.options
+        generator.grey = bool(options.grey)
         if options.adapter == "lora":
             add_lora(generator.decoder, options.rank, ADAPTED, alpha=options.alpha)
             _only_adapted(generator)
@@ -188,6 +195,7 @@ class DefectGAN(TrainableSynthesizer):
 
     def _new_painter(self, networks: Networks, crop: int | None, shapes: Sequence[Any]) -> Painter:
         generator = networks.generator.requires_grad_(False).eval().to(self._device)
+        generator.grey = bool(self.options.grey)
         return Painter(networks.architecture, generator, self.options, crop, shapes, self._device)
 
     # Sampling
@@ -281,6 +289,10 @@ class DefectGAN(TrainableSynthesizer):
         found = fetch_trained_base(self.base_of(manifest), self.method)
         self._base = (found.name, found.revision)
         return read_base(found.folder, found.name)
+
+
+def _is_grey(image: RGB) -> bool:
+    return bool((image == image[:, :, :1]).all())
 
 
 def _only_adapted(generator: nn.Module) -> None:
