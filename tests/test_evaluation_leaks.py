@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from ias_zoo import open_data
+from ias_zoo.data.groups import Groups
 from ias_zoo.errors import DataError, OptionError
-from ias_zoo.evaluation.leaks import Groups, refuse_leaks, split_by_group
+from ias_zoo.evaluation.leaks import refuse_leaks, split_by_group
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_without_test_normals_a_fifth_of_the_normals_is_held_out(tmp_path: Path,
     ("shots", "message"),
     [
         ({"scratch": 1}, "no defect type 'scratch'; found: crack, dent"),
-        ({"dent": 4}, "'dent' has 3 groups with a mask; 4 cannot be taken"),
+        ({"dent": 4}, "'dent' has 3 groups \\(by meta.csv: tile_group\\) with a mask; 4 cannot be taken"),
         ({"dent": 0}, "0 cannot be taken"),
         ({"dent": 3}, "no defective picture is left"),
     ],
