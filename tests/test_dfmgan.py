@@ -492,7 +492,7 @@ def test_bases(base: Path, weights: Path, toys: Path, tmp_path: Path) -> None:
         ias_zoo.load("dfmgan", device="cpu").fit(toys, count=2)
     with pytest.raises(OptionError, match="resolution=64: base base has 32"):
         ias_zoo.load("dfmgan", base=base, device="cpu", resolution=64).fit(toys, count=2)
-    with pytest.raises(OptionError, match="leave the defects and the number of shots out"):
+    with pytest.raises(OptionError, match="leave defects, the number of shots and groups out"):
         ias_zoo.load("dfmgan", device="cpu").fit(toys, stage="base", count=2)
     with pytest.raises(OptionError, match="seas trains no base of its own"):
         ias_zoo.load("seas", device="cpu").fit(toys, stage="base")
@@ -509,17 +509,14 @@ def test_bases(base: Path, weights: Path, toys: Path, tmp_path: Path) -> None:
         more.synthesize([ias_zoo.Request(seed=0)])
 
 
-def test_no_embedded_base_is_promised_that_is_not_there(toys: Path) -> None:
+def test_the_embedded_base_is_there_and_small() -> None:
     import importlib.resources
 
     from ias_zoo.registry import registry
 
     method = registry().find("dfmgan").method
-    if method.tiny is None:
-        with pytest.raises(OptionError, match="dfmgan has no embedded base; .*--stage base"):
-            ias_zoo.load("dfmgan", base="tiny", device="cpu").fit(toys, count=2)
-    else:
-        package, _, name = method.tiny.partition(":")
-        folder = Path(str(importlib.resources.files(package).joinpath(name)))
-        assert read_weights(folder).stage == "base"
-        assert sum(path.stat().st_size for path in folder.iterdir()) <= 4_100_000
+    assert method.tiny is not None
+    package, _, name = method.tiny.partition(":")
+    folder = Path(str(importlib.resources.files(package).joinpath(name)))
+    assert read_weights(folder).stage == "base"
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 4_100_000

@@ -24,7 +24,7 @@ class DFMGANOptions:
     adapt_kimg: Annotated[float, Ge(0)] | None = option(
         None, "thousand normals the base goes on with before the shots (ours); null: 0, on tiny 2.4"
     )
-    kimg: Annotated[float, Gt(0)] | None = option(None, "thousand images a defect type; null: 400, up to 64 pixels 2.4")
+    kimg: Annotated[float, Gt(0)] | None = option(None, "thousand images a defect type; null: 400, up to 64 pixels 1.6")
     batch: Annotated[int, Ge(2)] | None = option(None, "images a step, even; null: 4096 / side, 4 to 32; up to 64 px 8")
     lr: Annotated[float, Gt(0)] = option(0.0025, "Adam's rate")
     gamma: Annotated[float, Ge(0)] | None = option(None, "weight of R1; null: 0.0002 side^2 / batch")
