@@ -32,8 +32,13 @@ class DFMGANOptions:
     path_weight: Annotated[float, Ge(0)] = option(2.0, "weight of the path-length regularisation; 0: none")
     path_every: Annotated[int, Ge(1)] = option(4, "steps between its steps")
     mixing: Annotated[float, Interval(ge=0, le=1)] = option(0.9, "probability of style mixing")
-    augment: Literal["bgc", "bg", "bc", "b", "c", "none"] = option(
-        "bgc", "what D's pictures are augmented with: blit, geometry, colour"
+    augment: Literal["bgc", "bg", "bc", "b", "c", "none"] | None = option(
+        None,
+        "what D's pictures are augmented with: blit, geometry, colour; null: bgc, in runs under 10 thousand images bg, "
+        "while a base adapts none",
+    )
+    augment_most: Annotated[float, Gt(0)] | None = option(
+        None, "the augmentation's strength at most (ours); null: no limit, in runs under 10 thousand images 0.6"
     )
     augment_turns: bool = option(True, "rotations among them; switch off for products in one pose")
     ada_target: Annotated[float, Interval(ge=-1, le=1)] = option(0.6, "mean sign of D on real pictures to hold")

@@ -113,7 +113,8 @@ class DFMGAN(TrainableSynthesizer):
             adapt = ADAPT_KIMG if found.name == TINY else 0.0
         if adapt:
             plan = self._plan(self._batch(adapt), adapt, ada=1 / 6, ramp=None)
-            stage = BaseStage("adapt", data, options, plan, crop, run.seed, backbone, discriminator, self._device)
+            plain = replace(options, augment=options.augment or "none")  # few steps, many normals: nothing to memorise
+            stage = BaseStage("adapt", data, plain, plan, crop, run.seed, backbone, discriminator, self._device)
             self._run(stage, plan, run, report)
             backbone.load_state_dict(stage.average.state_dict())
         backbone.requires_grad_(False)
