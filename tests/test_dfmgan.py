@@ -442,6 +442,7 @@ def test_spans_at_the_published_lengths_are_the_published_ones(base: Path) -> No
     assert (plan.gamma, plan.ada_kimg, plan.ema_kimg) == (pytest.approx(0.8192), 500, 5)
     plan = made._plan(32, 400, ada=1 / 4, ramp=None)
     assert (plan.gamma, plan.ada_kimg, plan.ema_kimg) == (pytest.approx(0.4096), 100, 10)
+    assert made._plan(8, 9.9, ada=1 / 4, ramp=None).gamma == 1, "ours, in short runs"
     assert made._match_sizes() == Sizes(base=4096, largest=128)
 
 

@@ -22,12 +22,14 @@ class DFMGANOptions:
     mapping_layers: Annotated[int, Ge(1)] = option(2, "layers of a mapping network; a base fixes it")
     base_kimg: Annotated[float, Gt(0)] = option(3000, "base stage: thousand images to train on")
     adapt_kimg: Annotated[float, Ge(0)] | None = option(
-        None, "thousand normals the base goes on with before the shots (ours); null: 0, on tiny 2.4"
+        None, "thousand normals the base goes on with before the shots (ours); null: 0, on tiny 1.2"
     )
     kimg: Annotated[float, Gt(0)] | None = option(None, "thousand images a defect type; null: 400, up to 64 pixels 1.6")
     batch: Annotated[int, Ge(2)] | None = option(None, "images a step, even; null: 4096 / side, 4 to 32; up to 64 px 8")
     lr: Annotated[float, Gt(0)] = option(0.0025, "Adam's rate")
-    gamma: Annotated[float, Ge(0)] | None = option(None, "weight of R1; null: 0.0002 side^2 / batch")
+    gamma: Annotated[float, Ge(0)] | None = option(
+        None, "weight of R1; null: 0.0002 side^2 / batch, in runs under 10 thousand images 1"
+    )
     r1_every: Annotated[int, Ge(1)] = option(16, "steps between R1 steps of a discriminator")
     path_weight: Annotated[float, Ge(0)] = option(2.0, "weight of the path-length regularisation; 0: none")
     path_every: Annotated[int, Ge(1)] = option(4, "steps between its steps")

@@ -42,7 +42,7 @@ from ias_zoo.training.trainable import FitRun, TrainableSynthesizer
 from ias_zoo.training.trainer import PhasedTask, Schedule, train
 from ias_zoo_dfmgan.networks import Branch, DefectGenerator, LoRABranch, branch_noise
 from ias_zoo_dfmgan.options import SIZES
-from ias_zoo_dfmgan.stages import BaseStage, FewShotStage, Plan, to_pixels
+from ias_zoo_dfmgan.stages import SHORT, BaseStage, FewShotStage, Plan, to_pixels
 
 if TYPE_CHECKING:
     from ias_zoo.hub import Manifest
@@ -153,7 +153,8 @@ class DFMGAN(TrainableSynthesizer):
     def _plan(self, batch: int, kimg: float, *, ada: float, ramp: float | None) -> Plan:
         """What follows from a stage's length: at the published lengths, the published spans."""
         options = self.options
-        gamma = options.gamma if options.gamma is not None else 0.0002 * options.resolution**2 / batch
+        published = 0.0002 * options.resolution**2 / batch
+        gamma = options.gamma if options.gamma is not None else SHORT_GAMMA if kimg < SHORT else published
         ema = options.ema_kimg or min(10 * batch / 32, kimg / 40)
         return Plan(batch, kimg, gamma, options.ada_kimg or kimg * ada, ema, ramp)
 
@@ -303,7 +304,8 @@ class DFMGAN(TrainableSynthesizer):
         self._base = (manifest.base, manifest.base_revision)
 
 
-SMALL_KIMG, ADAPT_KIMG = 1.6, 2.4  # thousand images of a defect type and of normals, on small bases: minutes on a core
+SHORT_GAMMA = 1.0  # at the published weight the texture was lost within 300 steps
+SMALL_KIMG, ADAPT_KIMG = 1.6, 1.2  # thousand images of a defect type and of normals, on small bases: minutes on a core
 
 
 def _sizes(options: DFMGANOptions) -> Sizes:
