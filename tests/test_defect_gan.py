@@ -22,11 +22,12 @@ from ias_zoo.training.shots import TrainingSet, load_shots
 from ias_zoo.training.trainer import train
 from ias_zoo_defect_gan.base import for_defects, new_networks, read_base
 from ias_zoo_defect_gan.drawn import DrawnDefects
+from ias_zoo_defect_gan.light import LARGEST_GAIN, Light, relit
 from ias_zoo_defect_gan.networks import Architecture, Noise
 from ias_zoo_defect_gan.options import DefectGANOptions
 from ias_zoo_defect_gan.painting import Painter
 from ias_zoo_defect_gan.shapes import Shape, Square, cut_shapes, shapes_from_tensors, shapes_to_tensors
-from ias_zoo_defect_gan.stages import Batches, Objective, Stage
+from ias_zoo_defect_gan.stages import Batch, Batches, Objective, Stage
 from ias_zoo_defect_gan.synthesizer import DefectGAN
 
 NORMAL = picture(SHAPE, 1)
@@ -250,6 +251,100 @@ def test_report_shows_losses_maps_and_pictures_over_time(defect_gan_base: Path, 
     assert len(list((tmp_path / "weights/previews").glob("*.png"))) == 3
 
 
+# Light
+
+
+def darkened(toys: TrainingSet) -> TrainingSet:
+    """Shots in a third of the light that the normals have."""
+    shots = tuple(replace(shot, image=np.rint(shot.image / 3).astype(np.uint8)) for shot in toys.shots)
+    return TrainingSet(shots, toys.normals, toys.defects)
+
+
+def drawn_batches(data: TrainingSet, light: bool | None, count: int = 1) -> list[Batch]:
+    architecture = Architecture(("scratch",), size=32, width=4, discriminator_layers=5)
+    options = DefectGANOptions(batch=8, light=light)
+    source = Batches(data, options, architecture, 40, 0, torch.device("cpu"), masks=True)
+    return [source.make("generator", step, 0) for step in range(count)]
+
+
+def test_a_picture_takes_on_the_mean_and_spread_of_another() -> None:
+    dark = np.rint(60 + 20 * np.random.default_rng(0).uniform(-1, 1, (40, 50, 3))).astype(np.uint8)
+    has, wanted = Light.of(dark), Light(150.0, 25.0)
+    levels = (relit(dark.astype(np.float32) / 127.5 - 1, has, wanted) + 1) * 127.5
+    assert levels.mean() == pytest.approx(150, abs=0.01)
+    assert levels.std() == pytest.approx(25, abs=0.01)
+    part = relit(dark[:10, :10].astype(np.float32) / 127.5 - 1, has, wanted)  # by the whole picture's light
+    assert np.allclose((part + 1) * 127.5, levels[:10, :10], atol=1e-3)
+    same = relit(dark.astype(np.float32) / 127.5 - 1, has, has)
+    assert np.allclose(same, dark.astype(np.float32) / 127.5 - 1, atol=1e-6)
+    flat = relit(np.array([-0.5, 0.0, 0.5], np.float32), Light(127.5, 0.0), Light(127.5, 50.0))
+    assert flat.tolist() == pytest.approx([-1, 0, 1])  # a flat picture's gain is bounded, and levels are clipped
+    assert LARGEST_GAIN * 0.5 > 1
+
+
+def test_the_light_of_a_shot_is_measured_outside_its_mask() -> None:
+    image, mask = np.full((10, 10, 3), 100, np.uint8), np.zeros((10, 10), np.bool_)
+    mask[:5] = True
+    image[mask] = 0
+    assert Light.of(image, mask) == Light(100.0, 0.0)
+    assert Light.of(image).mean == 50
+    assert Light.of(image, np.ones((10, 10), np.bool_)).mean == 50  # nothing lies outside
+
+
+def test_light_changes_each_picture_by_one_gain_and_offset_and_nothing_else(toys: TrainingSet) -> None:
+    data = darkened(toys)
+    (plain,), (lit,), (again,) = (drawn_batches(data, light) for light in (None, True, True))
+    for name in ("masks", "labels"):
+        assert torch.equal(getattr(plain, name), getattr(lit, name))
+    assert plain.spatial == lit.spatial
+    assert all(torch.equal(a, b) for a, b in zip(plain.noise(), lit.noise(), strict=True))
+    lines = []
+    for name in ("normals", "defects"):
+        assert torch.equal(getattr(lit, name), getattr(again, name))
+        for before, after in zip(getattr(plain, name), getattr(lit, name), strict=True):
+            inner = (after.abs() < 0.999).flatten()
+            x, y = before.flatten()[inner].numpy(), after.flatten()[inner].numpy()
+            gain, offset = np.polyfit(x, y, 1)
+            assert np.abs(gain * x + offset - y).max() < 1e-4
+            assert gain > 0
+            lines.append((round(float(gain), 3), round(float(offset), 3)))
+    assert len(set(lines)) > 8  # drawn for each picture
+
+
+def test_with_light_shots_and_normals_are_lit_by_one_law(toys: TrainingSet) -> None:
+    data = darkened(toys)
+    gaps = {}
+    for light in (False, True):
+        batches = drawn_batches(data, light, 20)
+        shots = np.mean([float(batch.defects.mean(dim=1, keepdim=True)[batch.masks == 0].mean()) for batch in batches])
+        normals = np.mean([float(batch.normals.mean()) for batch in batches])
+        gaps[light] = abs(shots - normals)
+    assert gaps[False] > 0.4
+    assert gaps[True] < 0.1
+
+
+def test_light_is_on_with_a_base_and_off_without_one(
+    defect_gan_base: Path, toys: TrainingSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Watched(Batches):
+        def make(self, turn: str, step: int, micro: int) -> Batch:
+            seen.append(bool(self.options.light))
+            return super().make(turn, step, micro)
+
+    monkeypatch.setattr("ias_zoo_defect_gan.synthesizer.Batches", Watched)
+    for base, options, wanted in (
+        (str(defect_gan_base), {}, True),
+        (str(defect_gan_base), {"light": False}, False),
+        (None, {"width": 4, "size": 64}, False),
+        (None, {"width": 4, "size": 64, "light": True}, True),
+    ):
+        seen.clear()
+        ias_zoo.load("defect_gan", base=base, device="cpu", steps=1, batch=1, **options).fit(toys)
+        assert set(seen) == {wanted}
+
+
 # Base stage
 
 
@@ -344,14 +439,46 @@ def test_painting_at_native_scale_leaves_the_rest_of_the_picture_as_it_was() -> 
 def test_soft_map_paints_outside_the_mask_and_exact_mask_does_not() -> None:
     where = torch.full((1, 1, 64, 64), 0.3)
     where[..., :20] = 0.8
-    soft = painter(where, crop=64).paint(NORMAL, [0], np.random.default_rng(0))
-    exact = painter(where, crop=64, exact_mask=True).paint(NORMAL, [0], np.random.default_rng(0))
+    soft = painter(where, crop=64, fade=0.0).paint(NORMAL, [0], np.random.default_rng(0))
+    exact = painter(where, crop=64, fade=0.0, exact_mask=True).paint(NORMAL, [0], np.random.default_rng(0))
     assert np.array_equal(soft.mask, exact.mask)
     assert (soft.image != NORMAL).any(axis=2)[~soft.mask].any()
     assert np.array_equal(exact.image[~exact.mask], NORMAL[~exact.mask])
     assert float(soft.map.max()) == pytest.approx(0.8)
     wanted = np.rint(NORMAL[soft.mask] * np.float32(0.2))  # the foreground is black
     assert np.abs(soft.image[soft.mask].astype(int) - wanted).max() <= 1
+
+
+def test_paint_fades_out_towards_the_squares_border_but_not_where_the_defect_is_asked_for() -> None:
+    grey = np.full((*SHAPE, 3), 200, np.uint8)
+    shapes = [Shape("crack", np.ones((30, 2), np.bool_), (False,) * 4)]
+    everywhere = torch.full((1, 1, 64, 64), 0.4)
+    hard = painter(everywhere, crop=64, fade=0.0).paint(grey, [0], np.random.default_rng(3))
+    soft = painter(everywhere, crop=64, fade=0.25).paint(grey, [0], np.random.default_rng(3))
+    top, left, side = soft.drawn["square"]
+    assert soft.drawn == hard.drawn
+    assert top > 0
+    assert left > 0
+    assert set(np.unique(hard.map).tolist()) == {0.0, np.float32(0.4)}
+    square = soft.map[top : top + side, left : left + side]
+    assert np.allclose(square[side // 2, :17], 0.4 * np.minimum(1, np.arange(1, 18) / 16))
+    assert np.allclose(square[16:48, 16:48], 0.4)
+    assert np.array_equal(soft.image[soft.map == 0], grey[soft.map == 0])
+    assert np.abs(np.diff(soft.image[top + side // 2, :, 0].astype(int))).max() <= 6  # no edge: 80 levels in 16 pixels
+    assert np.abs(np.diff(hard.image[top + side // 2, :, 0].astype(int))).max() == 80
+    small = painter(everywhere + 0.4, crop=16, shapes=shapes, fade=0.5)  # the shape spans the square
+    made = small.paint(grey, [0], np.random.default_rng(0))
+    assert made.mask.sum() >= 60
+    assert made.drawn["place"] == "shape"
+
+
+def test_nothing_fades_at_the_pictures_own_border() -> None:
+    assert (Square(0, 0, 40).faded((40, 40), 0.25) == 1).all()
+    weights = Square(0, 10, 40).faded((60, 50), 0.25)
+    assert (weights[:20, 20:] == 1).all()
+    assert weights[0, 0] == weights[39, 39] == np.float32(0.1)
+    assert (weights[:30, 10:] == 1).all()
+    assert np.all(np.diff(weights[0, :10]) > 0)
 
 
 def test_a_given_mask_is_the_control_and_bounds_the_paint() -> None:
