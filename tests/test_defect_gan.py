@@ -17,12 +17,13 @@ import ias_zoo
 from ias_zoo.data import open_data
 from ias_zoo.data.images import encode_png
 from ias_zoo.errors import DataError, OptionError, RequestError, WeightsError
+from ias_zoo.generation.requests import Normals
 from ias_zoo.testing.subject import SHAPE, disc, picture, toy_set
 from ias_zoo.training.shots import TrainingSet, load_shots
 from ias_zoo.training.trainer import train
 from ias_zoo_defect_gan.base import for_defects, new_networks, read_base
 from ias_zoo_defect_gan.drawn import DrawnDefects
-from ias_zoo_defect_gan.light import LARGEST_GAIN, Light, relit
+from ias_zoo_defect_gan.light import LARGEST, exposed, light_of
 from ias_zoo_defect_gan.networks import Architecture, Noise
 from ias_zoo_defect_gan.options import DefectGANOptions
 from ias_zoo_defect_gan.painting import Painter
@@ -255,9 +256,13 @@ def test_report_shows_losses_maps_and_pictures_over_time(defect_gan_base: Path, 
 
 
 def darkened(toys: TrainingSet) -> TrainingSet:
-    """Shots in a third of the light that the normals have."""
+    """Shots in a third of the light of the brightest normals; normals in many."""
     shots = tuple(replace(shot, image=np.rint(shot.image / 3).astype(np.uint8)) for shot in toys.shots)
-    return TrainingSet(shots, toys.normals, toys.defects)
+    pictures = [toys.normals.read(number % len(toys.normals)).image for number in range(6)]
+    normals = [
+        np.rint(image * share).astype(np.uint8) for image, share in zip(pictures, np.linspace(0.6, 1, 6), strict=True)
+    ]
+    return TrainingSet(shots, Normals(normals), toys.defects)
 
 
 def drawn_batches(data: TrainingSet, light: bool | None, count: int = 1) -> list[Batch]:
@@ -267,48 +272,46 @@ def drawn_batches(data: TrainingSet, light: bool | None, count: int = 1) -> list
     return [source.make("generator", step, 0) for step in range(count)]
 
 
-def test_a_picture_takes_on_the_mean_and_spread_of_another() -> None:
-    dark = np.rint(60 + 20 * np.random.default_rng(0).uniform(-1, 1, (40, 50, 3))).astype(np.uint8)
-    has, wanted = Light.of(dark), Light(150.0, 25.0)
-    levels = (relit(dark.astype(np.float32) / 127.5 - 1, has, wanted) + 1) * 127.5
+def test_a_picture_takes_on_the_mean_of_another_by_one_factor() -> None:
+    dark = np.random.default_rng(0).integers(30, 90, (40, 50, 3), dtype=np.uint8)
+    pixels = dark.astype(np.float32) / 127.5 - 1
+    levels = (exposed(pixels, light_of(dark), 150.0) + 1) * 127.5
     assert levels.mean() == pytest.approx(150, abs=0.01)
-    assert levels.std() == pytest.approx(25, abs=0.01)
-    part = relit(dark[:10, :10].astype(np.float32) / 127.5 - 1, has, wanted)  # by the whole picture's light
-    assert np.allclose((part + 1) * 127.5, levels[:10, :10], atol=1e-3)
-    same = relit(dark.astype(np.float32) / 127.5 - 1, has, has)
-    assert np.allclose(same, dark.astype(np.float32) / 127.5 - 1, atol=1e-6)
-    flat = relit(np.array([-0.5, 0.0, 0.5], np.float32), Light(127.5, 0.0), Light(127.5, 50.0))
-    assert flat.tolist() == pytest.approx([-1, 0, 1])  # a flat picture's gain is bounded, and levels are clipped
-    assert LARGEST_GAIN * 0.5 > 1
+    assert np.allclose(levels / dark, 150 / dark.mean(), rtol=1e-4)
+    part = (exposed(pixels[:10, :10], light_of(dark), 150.0) + 1) * 127.5  # by the whole picture's light
+    assert np.allclose(part, levels[:10, :10], atol=1e-3)
+    assert np.allclose(exposed(pixels, 60.0, 60.0), pixels, atol=1e-6)
+    ends = np.array([-1.0, -0.9, 0.5], np.float32)
+    assert exposed(ends, 1.0, 250.0).tolist() == pytest.approx([-1, 4 * 0.1 - 1, 1])  # a bounded factor; clipped
+    assert exposed(ends, 0.0, 0.0).tolist() == pytest.approx([-1, 0.1 / 4 - 1, 1.5 / 4 - 1])
+    assert LARGEST == 4
 
 
 def test_the_light_of_a_shot_is_measured_outside_its_mask() -> None:
     image, mask = np.full((10, 10, 3), 100, np.uint8), np.zeros((10, 10), np.bool_)
     mask[:5] = True
     image[mask] = 0
-    assert Light.of(image, mask) == Light(100.0, 0.0)
-    assert Light.of(image).mean == 50
-    assert Light.of(image, np.ones((10, 10), np.bool_)).mean == 50  # nothing lies outside
+    assert light_of(image, mask) == 100
+    assert light_of(image) == 50
+    assert light_of(image, np.ones((10, 10), np.bool_)) == 50  # nothing lies outside
 
 
-def test_light_changes_each_picture_by_one_gain_and_offset_and_nothing_else(toys: TrainingSet) -> None:
+def test_light_changes_each_picture_by_one_factor_and_nothing_else(toys: TrainingSet) -> None:
     data = darkened(toys)
     (plain,), (lit,), (again,) = (drawn_batches(data, light) for light in (None, True, True))
     for name in ("masks", "labels"):
         assert torch.equal(getattr(plain, name), getattr(lit, name))
     assert plain.spatial == lit.spatial
     assert all(torch.equal(a, b) for a, b in zip(plain.noise(), lit.noise(), strict=True))
-    lines = []
+    factors = []
     for name in ("normals", "defects"):
         assert torch.equal(getattr(lit, name), getattr(again, name))
         for before, after in zip(getattr(plain, name), getattr(lit, name), strict=True):
-            inner = (after.abs() < 0.999).flatten()
-            x, y = before.flatten()[inner].numpy(), after.flatten()[inner].numpy()
-            gain, offset = np.polyfit(x, y, 1)
-            assert np.abs(gain * x + offset - y).max() < 1e-4
-            assert gain > 0
-            lines.append((round(float(gain), 3), round(float(offset), 3)))
-    assert len(set(lines)) > 8  # drawn for each picture
+            inner = (after < 0.999) & (before > -0.95)
+            ratio = (after[inner] + 1) / (before[inner] + 1)
+            assert float(ratio.max() - ratio.min()) < 1e-3 * float(ratio.mean())
+            factors.append(round(float(ratio.mean()), 4))
+    assert len(set(factors)) > 8  # drawn for each picture
 
 
 def test_with_light_shots_and_normals_are_lit_by_one_law(toys: TrainingSet) -> None:
@@ -365,8 +368,6 @@ def test_base_stage_needs_normals_alone_and_makes_a_base(tmp_path: Path) -> None
 
 
 def test_defects_drawn_onto_black_normals_are_refused() -> None:
-    from ias_zoo.generation.requests import Normals
-
     architecture = Architecture(DrawnDefects.KINDS, size=64, width=4, discriminator_width=4)
     data = TrainingSet((), Normals([np.full((64, 64, 3), 0, np.uint8)]), ())
     kinds = DrawnDefects(data, DefectGANOptions(), architecture, None, 0, torch.device("cpu"), masks=True)
@@ -377,7 +378,6 @@ def test_defects_drawn_onto_black_normals_are_refused() -> None:
 
 def test_the_embedded_base_paints_inside_a_mask_and_finds_what_was_drawn() -> None:
     """On textures and drawn defects that it was not trained on; its files are small."""
-    from ias_zoo.generation.requests import Normals
     from ias_zoo.imaging.procedural import draw_texture
     from ias_zoo.registry import registry
     from ias_zoo.training.bases import fetch_trained_base

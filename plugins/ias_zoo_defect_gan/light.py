@@ -1,13 +1,15 @@
 """Light in few-shot training (ours): shots and normals are lit alike, so that light says nothing about defects.
 
 A handful of shots may all be taken in one light where normals come in many. A discriminator then tells them apart by
-light, and the generator learns to paint light. So every picture, shot or normal, is given the light of a normal drawn
-at random, by one gain and one offset for all its pixels and channels: both kinds are then lit by the same law.
+light, and the generator learns to paint light. So every picture, shot or normal, is exposed as a normal drawn at
+random: one factor on all its levels brings its mean to that normal's, and both kinds are lit by the same law.
+
+Not the spread as well: it differs between products' parts more than between lights, and a smooth part brought to the
+spread of a rough one becomes noise. A longer exposure multiplies levels, gamma-encoded ones too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,38 +22,29 @@ if TYPE_CHECKING:
 
     Pixels = npt.NDArray[np.float32]
 
-LARGEST_GAIN = 4.0
-"""No picture's contrast is raised, or lowered, by more: a nearly flat one would become noise."""
+LARGEST = 4.0
+"""No levels are multiplied, or divided, by more: what is nearly black holds noise alone."""
 
 
-@dataclass(frozen=True)
-class Light:
-    """Mean and standard deviation of a picture's levels over pixels and channels, in levels of 255."""
-
-    mean: float
-    spread: float
-
-    @classmethod
-    def of(cls, image: RGB, mask: Mask | None = None) -> Light:
-        """The light of an H x W x 3 uint8 picture; of its pixels outside the mask, H x W bool, where there are some."""
-        pixels = image if mask is None or mask.all() else image[~mask]
-        return cls(float(pixels.mean()), float(pixels.std()))
+def light_of(image: RGB, mask: Mask | None = None) -> float:
+    """Mean level in [0, 255] of an H x W x 3 uint8 picture; outside the mask, H x W bool, where anything is."""
+    pixels = image if mask is None or mask.all() else image[~mask]
+    return float(pixels.mean())
 
 
-def relit(pixels: Pixels, has: Light, wanted: Light) -> Pixels:
-    """A part of a picture of one light as it were in another: one gain and one offset, then clipped.
+def exposed(pixels: Pixels, has: float, wanted: float) -> Pixels:
+    """A part of a picture of one light as it were in another: its levels times ``wanted / has``, then clipped.
 
     Parameters
     ----------
     pixels:
         Float32 in [-1, 1], of any shape.
-    has:
-        The light of the whole picture. Its mean becomes the wanted one's, and so does its spread, as far as
-        :data:`LARGEST_GAIN` allows.
+    has, wanted:
+        Mean levels in [0, 255] of the whole picture: its own, and what it is to be. The factor stays within
+        :data:`LARGEST`.
     """
-    gain = np.clip(wanted.spread / max(has.spread, 1e-6), 1 / LARGEST_GAIN, LARGEST_GAIN)
-    offset = wanted.mean / 127.5 - 1 - gain * (has.mean / 127.5 - 1)
-    return np.clip(pixels * np.float32(gain) + np.float32(offset), -1, 1)
+    gain = np.float32(np.clip(wanted / max(has, 1e-6), 1 / LARGEST, LARGEST))
+    return np.clip((pixels + 1) * gain - 1, -1, 1)
 
 
 class NormalLights:
@@ -59,14 +52,14 @@ class NormalLights:
 
     def __init__(self, normals: Normals) -> None:
         self._normals = normals
-        self._known: dict[int, Light] = {}
+        self._known: dict[int, float] = {}
 
-    def of(self, number: int) -> Light:
-        """The light of a normal."""
+    def of(self, number: int) -> float:
+        """The light of a normal, see :func:`light_of`."""
         if number not in self._known:
-            self._known[number] = Light.of(self._normals.read(number).image)
+            self._known[number] = light_of(self._normals.read(number).image)
         return self._known[number]
 
-    def draw(self, rng: np.random.Generator) -> Light:
+    def draw(self, rng: np.random.Generator) -> float:
         """The light of a normal drawn at random."""
         return self.of(int(rng.integers(len(self._normals))))

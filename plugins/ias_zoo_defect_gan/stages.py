@@ -19,7 +19,7 @@ from ias_zoo.training.devices import gaussian, generator, undisturbed
 from ias_zoo.training.shots import Triple, augmented
 from ias_zoo.training.trainer import PREVIEW, Phase
 from ias_zoo_defect_gan import losses
-from ias_zoo_defect_gan.light import Light, NormalLights, relit
+from ias_zoo_defect_gan.light import NormalLights, exposed, light_of
 from ias_zoo_defect_gan.networks import noise_shapes
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Batches:
         self.data, self.options, self.architecture, self.crop = data, options, architecture, crop
         self.seed, self.device, self.masks = seed, device, masks
         self.lights = NormalLights(data.normals)
-        self.shot_lights = [Light.of(shot.image, shot.mask if masks else None) for shot in data.shots]
+        self.shot_lights = [light_of(shot.image, shot.mask if masks else None) for shot in data.shots]
 
     def make(self, turn: str, step: int, micro: int) -> Batch:
         """Draw a micro-batch."""
@@ -126,8 +126,8 @@ class Batches:
             triple = Triple(*mirrored)
         if not self.options.light:
             return triple
-        image = relit(triple.image, self.shot_lights[index], self.lights.draw(lights))
-        return Triple(image, triple.mask, relit(triple.normal, self.lights.of(number), self.lights.draw(lights)))
+        image = exposed(triple.image, self.shot_lights[index], self.lights.draw(lights))
+        return Triple(image, triple.mask, exposed(triple.normal, self.lights.of(number), self.lights.draw(lights)))
 
     def _stacked(self, arrays: Sequence[np.ndarray]) -> torch.Tensor:
         return torch.from_numpy(np.stack(arrays)).to(self.device)
