@@ -44,7 +44,7 @@ def exposed(pixels: Pixels, has: float, wanted: float) -> Pixels:
         :data:`LARGEST`.
     """
     gain = np.float32(np.clip(wanted / max(has, 1e-6), 1 / LARGEST, LARGEST))
-    return np.clip((pixels + 1) * gain - 1, -1, 1)
+    return np.asarray(np.clip((pixels + 1) * gain - 1, -1, 1), dtype=np.float32)
 
 
 class NormalLights:
