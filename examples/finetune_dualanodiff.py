@@ -19,7 +19,7 @@ parser.add_argument("data", type=Path)
 parser.add_argument("out", type=Path)
 parser.add_argument("--base", default="tiny", help="tiny runs on a laptop; the paper's: Stable Diffusion 1.5")
 parser.add_argument("--bcm", default="off", choices=("off", "code", "paper"), help="background compensation")
-parser.add_argument("--shots", type=int, help="shots of each defect type; default: the first third, rounded down")
+parser.add_argument("--shots", type=int, help="shots of each defect type, one a group; default: a third of the groups")
 parser.add_argument("-n", type=int, default=100)
 arguments = parser.parse_args()
 

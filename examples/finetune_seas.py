@@ -18,7 +18,7 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("data", type=Path)
 parser.add_argument("out", type=Path)
 parser.add_argument("--base", default="tiny", help="tiny runs on a laptop; the paper's: CompVis/stable-diffusion-v1-4")
-parser.add_argument("--shots", type=int, help="shots of each defect type; default: the first third")
+parser.add_argument("--shots", type=int, help="shots of each defect type, one a group; default: a third of the groups")
 parser.add_argument("-n", type=int, default=100)
 arguments = parser.parse_args()
 

@@ -19,7 +19,7 @@ parser.add_argument("data", type=Path)
 parser.add_argument("out", type=Path)
 parser.add_argument("--defect", required=True)
 parser.add_argument("--base", default="tiny", help="tiny runs on a laptop; or a Stable Diffusion or LDM model")
-parser.add_argument("--shots", type=int, help="shots of each defect type; default: the first third")
+parser.add_argument("--shots", type=int, help="shots of each defect type, one a group; default: a third of the groups")
 arguments = parser.parse_args()
 
 data = ias_zoo.open_data(arguments.data)

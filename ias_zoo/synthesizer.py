@@ -287,8 +287,9 @@ class ImageSynthesizer(ABC):
             The defect type's name.
         shots:
             For methods that copy from shots without learning: a folder or data set (its few-shot split is taken), a
-            number (so many of each type, from the data set of the normals), or a sequence of
-            :class:`~ias_zoo.training.shots.Shot`. By default the few-shot split of the data set of the normals.
+            number or one for each type (so many groups of the data set of the normals, a picture of each), or a
+            sequence of :class:`~ias_zoo.training.shots.Shot`. By default the few-shot split of the data set of the
+            normals.
         seed:
             The run's seed. Sample ``i`` equals image ``i`` of ``ias-zoo generate`` with the same arguments.
 

@@ -62,6 +62,31 @@ def mvtec(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def tiles(tmp_path: Path) -> Path:
+    """Tiles t0 to t5 with a crack, t6 to t8 with a dent, three exposures each; three good ones, one of them of t0."""
+    root, rng = tmp_path / "tiles", np.random.default_rng(0)
+
+    def picture(name: str) -> None:
+        _write(root / name, rng.integers(0, 255, (20, 24), dtype=np.uint8))
+
+    rows = []
+    for tile in range(9):
+        defect = "crack" if tile < 6 else "dent"
+        for exposure in range(3):
+            name = f"test/{defect}/e{exposure}_t{tile}.png"
+            picture(name)
+            mask = np.zeros((20, 24), np.uint8)
+            mask[5:9, 5:9] = 255
+            _write(root / f"ground_truth/{defect}/e{exposure}_t{tile}_mask.png", mask)
+            rows.append(f"{name},{tile}")
+    for name, tile in (("test/good/a.png", 20), ("test/good/b.png", 0), ("train/good/c.png", 30)):
+        picture(name)
+        rows.append(f"{name},{tile}")
+    (root / "meta.csv").write_text("\n".join(["file,tile_group", *rows]))
+    return root
+
+
+@pytest.fixture
 def write_picture():  # type: ignore[no-untyped-def]
     """``write_picture(path, array)``: RGB or grey uint8 or uint16 to a file in the format of its suffix."""
     return _write

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ias_zoo import open_data
 from ias_zoo.data.check import check_data
+from ias_zoo.data.groups import Groups
 from ias_zoo.data.images import as_rgb, encode_png, read_image, read_mask, resize_mask, to_grey
 from ias_zoo.data.split import few_shot_split
 from ias_zoo.errors import DataError, OptionError
@@ -245,8 +246,9 @@ def test_real_folders(shared: Path, name: str, normals: int, shots: int, regions
     assert report.usable, report.problems[:5]
     assert (report.normals, report.shots, report.regions) == (normals, shots, regions)
     split = few_shot_split(data)
+    groups = Groups.of(data)
     for defect in data.defects:
-        of_type = [item for item in data.shots if item.defect == defect and item.mask]
+        of_type = {groups[item.id] for item in data.shots if item.defect == defect and item.mask}
         assert sum(item.defect == defect for item in split.train) == len(of_type) // 3
 
 

@@ -252,12 +252,14 @@ def test_lora_sees_the_adapted_weight_everywhere() -> None:
 # Training
 
 
-def stage(toys: Path, **changes: Any) -> FewShotStage:
+def stage(toys: Path, plan: Plan | None = None, **changes: Any) -> FewShotStage:
     data = load_shots(ias_zoo.open_data(toys), shots=2)
     options = dataclasses.replace(OPTIONS, **changes)
     made = network(lora=options.adapter == "lora")
     judge, matching = (seeded(lambda c=c: Discriminator(SIZES, c), c) for c in (3, 4))
-    return FewShotStage("few-shot", data, options, PLAN, None, 0, made.backbone, made.branch, judge, matching, CPU)
+    return FewShotStage(
+        "few-shot", data, options, plan or PLAN, None, 0, made.backbone, made.branch, judge, matching, CPU
+    )
 
 
 def state(modules: Any) -> dict[str, torch.Tensor]:
@@ -331,6 +333,20 @@ def test_matching_loss_by_hand(toys: Path) -> None:
     soft, judge = torch.nn.functional.softplus, task.matching.network
     assert torch.allclose(terms["match fake"], soft(judge(torch.cat([image, torch.tanh(10 * logits)], 1))).mean())
     assert torch.allclose(terms["match real"], soft(-judge(torch.cat([real, mask], 1))).mean())
+
+
+@pytest.mark.parametrize(
+    ("kimg", "given", "pipe", "most"),
+    [
+        (400.0, {}, "bgc", float("inf")),
+        (2.0, {}, "bg", 0.6),
+        (2.0, {"augment": "c", "augment_most": 2.0}, "c", 2.0),
+        (2.0, {"augment": "none"}, "", 0.6),
+    ],
+)
+def test_short_runs_augment_less(kimg: float, given: dict[str, Any], pipe: str, most: float, toys: Path) -> None:
+    task = stage(toys, dataclasses.replace(PLAN, kimg=kimg), **given)
+    assert (task.augment.pipe, task.most) == (pipe, most)
 
 
 def test_augmentation_is_for_d_alone(toys: Path) -> None:
@@ -492,7 +508,7 @@ def test_bases(base: Path, weights: Path, toys: Path, tmp_path: Path) -> None:
         ias_zoo.load("dfmgan", device="cpu").fit(toys, count=2)
     with pytest.raises(OptionError, match="resolution=64: base base has 32"):
         ias_zoo.load("dfmgan", base=base, device="cpu", resolution=64).fit(toys, count=2)
-    with pytest.raises(OptionError, match="leave the defects and the number of shots out"):
+    with pytest.raises(OptionError, match="leave defects, the number of shots and groups out"):
         ias_zoo.load("dfmgan", device="cpu").fit(toys, stage="base", count=2)
     with pytest.raises(OptionError, match="seas trains no base of its own"):
         ias_zoo.load("seas", device="cpu").fit(toys, stage="base")
@@ -509,17 +525,14 @@ def test_bases(base: Path, weights: Path, toys: Path, tmp_path: Path) -> None:
         more.synthesize([ias_zoo.Request(seed=0)])
 
 
-def test_no_embedded_base_is_promised_that_is_not_there(toys: Path) -> None:
+def test_the_embedded_base_is_there_and_small() -> None:
     import importlib.resources
 
     from ias_zoo.registry import registry
 
     method = registry().find("dfmgan").method
-    if method.tiny is None:
-        with pytest.raises(OptionError, match="dfmgan has no embedded base; .*--stage base"):
-            ias_zoo.load("dfmgan", base="tiny", device="cpu").fit(toys, count=2)
-    else:
-        package, _, name = method.tiny.partition(":")
-        folder = Path(str(importlib.resources.files(package).joinpath(name)))
-        assert read_weights(folder).stage == "base"
-        assert sum(path.stat().st_size for path in folder.iterdir()) <= 4_100_000
+    assert method.tiny is not None
+    package, _, name = method.tiny.partition(":")
+    folder = Path(str(importlib.resources.files(package).joinpath(name)))
+    assert read_weights(folder).stage == "base"
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 4_100_000

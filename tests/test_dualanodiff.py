@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -283,7 +284,7 @@ def batches(toys: TrainingSet, *, bcm: str = "off", size: int = 2, flip: bool = 
 
 
 def test_loss_is_the_mean_over_both_branches(random_base: Path, toys: TrainingSet) -> None:
-    model, made = dual(random_base), batches(toys)
+    model, made = dual(random_base, defect_share=0.0), batches(toys)
     seen: dict[str, Any] = {}
 
     def predict(number: int, latents: torch.Tensor, t: torch.Tensor, text: torch.Tensor, background: Any) -> Any:
@@ -309,18 +310,25 @@ def test_loss_is_the_mean_over_both_branches(random_base: Path, toys: TrainingSe
     assert sum(terms.values()).item() == pytest.approx(0, abs=1e-10)
 
 
-def test_weights_of_small_defects_are_an_option(random_base: Path, toys: TrainingSet) -> None:
-    assert DualAnoDiffOptions().defect_weight == 1, "published: all cells alike"
-    masks = torch.zeros(2, 64, 64, dtype=torch.bool)
+def test_small_defects_have_a_least_share_of_the_loss(random_base: Path, toys: TrainingSet) -> None:
+    masks = torch.zeros(3, 64, 64, dtype=torch.bool)
     masks[0, 9, 17] = True  # one pixel touches one cell of 8 x 8
-    weights = weights_of(masks, 8, 10.0)
-    assert weights.shape == (4, 1, 8, 8)
-    assert torch.allclose(weights.mean(dim=(1, 2, 3)), torch.ones(4))
+    masks[1, :32] = True
+    weights = weights_of(masks, 8, 0.25)
+    assert weights.shape == (6, 1, 8, 8)
+    assert torch.allclose(weights.mean(dim=(1, 2, 3)), torch.ones(6))
     assert torch.equal(weights[0], weights[1])
-    assert torch.equal(weights[2:], torch.ones(2, 1, 8, 8))
-    assert weights[0, 0, 1, 2] == pytest.approx(10 * weights[0, 0, 0, 0].item())
-    plain, weighted = dual(random_base), dual(random_base, defect_weight=20.0)
-    one, other = (pair_loss(model, 0, batches(toys).make(0, 0), lambda defect: PROMPTS) for model in (plain, weighted))
+    assert weights[0, 0, 1, 2].item() == pytest.approx(0.25 * 64)
+    assert weights[0, 0, 0, 0].item() == pytest.approx(0.75 * 64 / 63)
+    assert torch.equal(weights[2:], torch.ones(4, 1, 8, 8)), "a large defect and none: all cells alike"
+
+
+def test_published_loss_counts_all_cells_alike(random_base: Path, toys: TrainingSet) -> None:
+    published, ours = dual(random_base, defect_share=0.0), dual(random_base, defect_share=0.9)
+    assert dual(random_base).defect_share == 0.05, "on small bases"
+    large: Any = SimpleNamespace(options=DualAnoDiffOptions(), base=SimpleNamespace(small=False))
+    assert DualModel.defect_share.fget(large) == 0  # type: ignore[attr-defined]
+    one, other = (pair_loss(model, 0, batches(toys).make(0, 0), lambda defect: PROMPTS) for model in (published, ours))
     assert one["anomaly"].item() != pytest.approx(other["anomaly"].item(), rel=1e-4)
 
 

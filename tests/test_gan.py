@@ -419,3 +419,10 @@ def test_the_strength_follows_the_sign_of_real_logits() -> None:
         augment.observe(-torch.ones(4))
         augment.adjust(target=0.6, images=64, span=1000.0)
     assert augment.strength.item() == 0.0
+    for _ in range(30):
+        augment.observe(torch.ones(4))
+        augment.adjust(target=0.6, images=64, span=1000.0)
+    assert augment.strength.item() == pytest.approx(1.92), "published: no limit"
+    augment.observe(torch.ones(4))
+    augment.adjust(target=0.6, images=64, span=1000.0, most=0.5)
+    assert augment.strength.item() == 0.5

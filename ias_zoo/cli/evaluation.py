@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ias_zoo.cli.console import print_json, print_table, training_progress
+from ias_zoo.cli.shots import GROUP, SHOTS, shot_counts
 from ias_zoo.errors import OptionError
 from ias_zoo.extras import require
 
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
 
 _MODULES = ("torch", "torchvision", "sklearn", "segmentation_models_pytorch", "timm", "torch_fidelity", "safetensors")
 _DATA = typer.Option(help="Real pictures: good ones, defective ones and their masks; a folder or a manifest.")
-_SHOTS = typer.Option(
-    help="Training shots of each type, one a group: a number, or crack=4,blowhole=8. Default: a third of the groups."
-)
-_GROUP = typer.Option(help="A regular expression that finds in a picture's name what must stay on one side.")
 _PER_GROUP = typer.Option(help="Test on at most so many pictures of a group; default: all of them.")
 _EXTRACTOR = typer.Option(
     help="Network for FID, KID and the like: inception-v3, dinov2, safetensors:FILE. Not measured without."
@@ -37,7 +34,7 @@ def compare(
     data: Annotated[Path, _DATA],
     methods: Annotated[str, typer.Option(help="Names with commas between. The baselines come by themselves.")],
     out: Annotated[Path, typer.Option(help="A folder; what is in it of the same comparison is not run again.")],
-    shots: Annotated[str | None, _SHOTS] = None,
+    shots: Annotated[str | None, SHOTS] = None,
     defect: Annotated[list[str] | None, typer.Option(help="A defect type; again for several. Default: all.")] = None,
     protocol: Annotated[str, typer.Option(help="How the detector is trained and tested.")] = "quick",
     seeds: Annotated[int | None, typer.Option(help="How many; default: the protocol's.")] = None,
@@ -46,7 +43,7 @@ def compare(
         str | None, typer.Option(help="For methods that start from one: tiny, a folder, a repository.")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="method.option=value; again for several.")] = None,
-    group_by: Annotated[str | None, _GROUP] = None,
+    group_by: Annotated[str | None, GROUP] = None,
     test_per_group: Annotated[int | None, _PER_GROUP] = None,
     fit_each_seed: Annotated[bool, typer.Option(help="Fit anew for each seed; else once a method.")] = False,
     extractor: Annotated[str | None, _EXTRACTOR] = None,
@@ -67,7 +64,7 @@ def compare(
     names = [name.strip() for name in methods.split(",") if name.strip()]
     task = Task(
         data=data,
-        shots=_counts(shots),
+        shots=shot_counts(shots),
         defects=defect,
         group_by=group_by,
         per_group=test_per_group,
@@ -138,10 +135,10 @@ def _as_json(found: Comparison) -> dict[str, Any]:
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="A folder that `generate` made.")],
     data: Annotated[Path, _DATA],
-    shots: Annotated[str | None, _SHOTS] = None,
+    shots: Annotated[str | None, SHOTS] = None,
     protocol: Annotated[str, typer.Option(help="How the detector is trained and tested.")] = "quick",
     seeds: Annotated[int | None, typer.Option(help="How many; default: the protocol's. 0: train no detector.")] = None,
-    group_by: Annotated[str | None, _GROUP] = None,
+    group_by: Annotated[str | None, GROUP] = None,
     test_per_group: Annotated[int | None, _PER_GROUP] = None,
     extractor: Annotated[str | None, _EXTRACTOR] = None,
     lpips: Annotated[str | None, _LPIPS] = None,
@@ -164,7 +161,7 @@ def evaluate(
         found = run(
             folder,
             data,
-            shots=_counts(shots),
+            shots=shot_counts(shots),
             protocol=protocol,
             encoder=files.pop("encoder", None),
             seeds=seeds,
@@ -200,18 +197,6 @@ def _mean(one: dict[str, Any] | None, *, sign: bool = False) -> str:
         return "-"
     text = f"{one['mean']:{'+' if sign else ''}.3f}"
     return text if one.get("sd") is None else f"{text} ± {one['sd']:.3f}"
-
-
-def _counts(text: str | None) -> int | dict[str, int] | None:
-    if text is None or text.isdigit():
-        return None if text is None else int(text)
-    counts = {}
-    for part in text.split(","):
-        name, equals, number = part.strip().partition("=")
-        if not equals or not number.isdigit():
-            raise OptionError(f"--shots {text!r}: expected a number, or crack=4,blowhole=8")
-        counts[name] = int(number)
-    return counts
 
 
 def _options(assignments: list[str]) -> dict[str, dict[str, Any]]:

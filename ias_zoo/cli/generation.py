@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ias_zoo.cli.console import progress
+from ias_zoo.cli.shots import GROUP, shot_counts
 from ias_zoo.errors import OptionError
 
 if TYPE_CHECKING:
@@ -23,9 +24,13 @@ def generate(
     n: Annotated[int, typer.Option("-n", help="How many images.")] = 100,
     defect: Annotated[list[str] | None, typer.Option(help="The defect's name; give it again for several.")] = None,
     shots: Annotated[
-        int | None,
-        typer.Option(help="For methods that copy from shots: how many of each type. Default: the first third."),
+        str | None,
+        typer.Option(
+            help="For methods that copy from shots: how many of each type, one a group: a number, or "
+            "crack=4,blowhole=8. Default: a third of the groups."
+        ),
     ] = None,
+    group_by: Annotated[str | None, GROUP] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="option=value; `ias-zoo info METHOD` lists them.")
     ] = None,
@@ -81,7 +86,8 @@ def generate(
         device=device,
         dtype=dtype,
         defects=defect or [],
-        shots=shots,
+        shots=shot_counts(shots),
+        group_by=group_by,
         size=_size(size),
         white=white,
         soft_labels=soft_labels,

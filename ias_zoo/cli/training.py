@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ias_zoo.cli.console import training_progress
+from ias_zoo.cli.shots import GROUP, SHOTS, shot_counts
 from ias_zoo.errors import OptionError
 
 
@@ -20,7 +21,8 @@ def fit(
         typer.Option(help="few-shot: on shots. base: for methods that train their own base, on the normals alone."),
     ] = "few-shot",
     defect: Annotated[list[str] | None, typer.Option(help="A defect type; again for several. Default: all.")] = None,
-    shots: Annotated[int | None, typer.Option(help="How many shots of each type. Default: the first third.")] = None,
+    shots: Annotated[str | None, SHOTS] = None,
+    group_by: Annotated[str | None, GROUP] = None,
     base: Annotated[str | None, typer.Option(help="tiny, a folder, or a Hub repository. Default: the paper's.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="option=value; `ias-zoo info METHOD` lists them.")
@@ -48,6 +50,7 @@ def fit(
     entry = registry().find(method)
     if entry.method.trains is Trains.NONE:
         raise OptionError(f"{entry.method.name} is not trained: `ias-zoo generate {entry.method.name}` needs no fit")
+    count = shot_counts(shots)
     pictures = open_data(data, white=white)
     options = parse_assignments(registry().options_class(method), set_ or [], method=entry.method.name)
     synthesizer = registry().load(method, base=base, device=device, **options)
@@ -56,7 +59,8 @@ def fit(
             pictures,
             stage=stage,
             defects=defect,
-            count=shots,
+            count=count,
+            group_by=group_by,
             out=out,
             resume=resume,
             seed=seed,
@@ -65,7 +69,8 @@ def fit(
             step=step,
         )
     shown = "whole pictures" if report.crop is None else f"crops of {report.crop} pixels"
-    what = "normals" if stage == "base" else f"shots of {', '.join(report.defects)}"
+    chosen = synthesizer.manifest.facts["shots"]
+    what = "normals" if stage == "base" else f"shots of {', '.join(report.defects)} ({chosen})"
     print(f"{len(report.training_files)} {what}; {shown}, at {report.resolution} pixels")
     for done in report.stages:
         losses = ", ".join(f"{name} {value:.4g}" for name, value in done.last().items())

@@ -1,4 +1,4 @@
-"""People's folders: reading them, checking them, splitting them."""
+"""People's folders: reading, checking, grouping and splitting them."""
 
 from __future__ import annotations
 

@@ -18,10 +18,11 @@ from typing import Any
 
 import ias_zoo
 from ias_zoo.data import DataSet, open_data
+from ias_zoo.data.groups import Groups
 from ias_zoo.data.images import write_whole
 from ias_zoo.errors import OptionError, RunError
 from ias_zoo.evaluation.downstream import gain
-from ias_zoo.evaluation.leaks import Groups, GroupSplit, split_by_group
+from ias_zoo.evaluation.leaks import GroupSplit, split_by_group
 from ias_zoo.evaluation.pictures import read_shots, read_test
 from ias_zoo.evaluation.protocols import Protocol, find_protocol
 from ias_zoo.evaluation.quality import measure
@@ -64,7 +65,7 @@ class Task:
     shots:
         How many groups of each type are for training, one picture of each; or a number for each type. None: a third.
     group_by:
-        A pattern that finds a picture's group in its id; see :class:`ias_zoo.evaluation.leaks.Groups`.
+        A pattern that finds a picture's group in its id; see :class:`ias_zoo.data.groups.Groups`.
     per_group:
         How many pictures of a group are tested on at most; None: all.
     protocol, encoder:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ias_zoo.data import open_data
+from ias_zoo.data.groups import Groups
 from ias_zoo.errors import OptionError
 from ias_zoo.evaluation.downstream import gain, summarise
-from ias_zoo.evaluation.leaks import Groups, refuse_leaks, split_by_group
+from ias_zoo.evaluation.leaks import refuse_leaks, split_by_group
 from ias_zoo.evaluation.pictures import read_shots, read_test
 from ias_zoo.evaluation.protocols import find_protocol
 from ias_zoo.evaluation.quality import measure

@@ -1,14 +1,11 @@
-"""What was photographed belongs together: groups, the few-shot split by group, and the refusal of leaks.
+"""No leaks: the split of a data set by group into training and test, and the refusal of what training has seen.
 
-Several pictures of one part (other exposures, other views) show the same defect. With one of them among the training
-shots and another in the test, a detector is tested on what it has seen.
+With one picture of a part among the training shots and another in the test, a detector is tested on what it has seen.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,60 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ias_zoo.data import DataSet, Item
+from ias_zoo.data.groups import Groups, some_of
+from ias_zoo.data.split import few_shot_split
 from ias_zoo.errors import DataError, OptionError
-from ias_zoo.generation.seeds import seed_for
 
 if TYPE_CHECKING:
     from ias_zoo.training.shots import TrainingSet
-
-META = "meta.csv"
-_COLUMNS = ("tile_group", "group")
-_NAMES = ("file", "image")
-_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Which pictures belong together.
-
-    ``how`` says where that is known from: ``meta.csv: <column>``, ``pattern: <regular expression>`` or ``file`` (each
-    picture is a group by itself). ``names`` maps a picture's id to its group.
-    """
-
-    how: str
-    names: Mapping[str, str]
-
-    @classmethod
-    def of(cls, data: DataSet, pattern: str | None = None) -> Groups:
-        """Find the groups of a data set.
-
-        Parameters
-        ----------
-        pattern:
-            A regular expression that is searched for in each picture's id; the group is its first parenthesis that
-            took part, or the whole match. Default: the column ``tile_group`` or ``group`` of ``meta.csv`` in the data
-            set's folder, whose column ``file`` or ``image`` holds the ids; without that, each picture is a group.
-
-        Raises
-        ------
-        OptionError
-            If the pattern is no regular expression.
-        DataError
-            If a picture has no group: the pattern is not found in its id, or ``meta.csv`` does not list it.
-        """
-        if pattern is not None:
-            return cls(f"pattern: {pattern}", _by_pattern(data, pattern))
-        meta = data.root / META
-        found = _by_meta(data, meta) if meta.is_file() else None
-        if found is None:
-            return cls("file", {item.id: item.id for item in data.items})
-        return cls(f"{META}: {found[0]}", found[1])
-
-    def __getitem__(self, item_id: str) -> str:
-        try:
-            return self.names[item_id]
-        except KeyError:
-            raise DataError(f"{item_id}: in no group ({self.how})") from None
 
 
 @dataclass(frozen=True)
@@ -125,7 +74,8 @@ class GroupSplit:
 
         data = self.training_data()
         shots = tuple(read_shots(data, self.shots))
-        return TrainingSet(shots, Normals(data), tuple(sorted({shot.defect for shot in shots})))
+        defects = tuple(sorted({shot.defect for shot in shots}))
+        return TrainingSet(shots, Normals(data), defects, self.groups.how)
 
     def to_json(self) -> dict[str, object]:
         """The record of the split: which files are where."""
@@ -166,24 +116,19 @@ def split_by_group(
         How many pictures of a group are tested on at most, spread evenly over those there are; pictures of one group
         say much the same. None: all.
     seed:
-        None: groups in order of their first picture's id, and of a group the median picture in the same order (of an
-        exposure series the middle one). A number: both drawn from it.
+        What groups and pictures are drawn from; see :func:`ias_zoo.data.split.few_shot_split`, which chooses the shots.
 
     Raises
     ------
     DataError
         For an unknown type, a type with too few groups, when nothing is left to test on, or when a picture's file is
         on both sides under two names.
+    OptionError
+        For a number of shots of a type that is not among ``defects``, or ``per_group`` below 1.
     """
     groups = groups or Groups.of(data)
-    names = tuple(defects or (shots if isinstance(shots, Mapping) else data.defects))
-    for name in names:
-        if name not in data.defects:
-            raise DataError(f"{data.root}: no defect type {name!r}; found: {', '.join(data.defects) or 'none'}")
-    train: list[Item] = []
-    for name in sorted(names):
-        wanted = shots.get(name) if isinstance(shots, Mapping) else shots
-        train += _choose(data, name, wanted, groups, seed)
+    train = few_shot_split(data, defects=defects, shots=shots, groups=groups, seed=seed).train
+    names = {item.defect for item in train}
     taken = {groups[item.id] for item in train}
     used = {item.id for item in train}
     normals = _training_normals(data, groups)
@@ -234,11 +179,11 @@ def refuse_leaks(training: Mapping[str, str], test: Iterable[Item], groups: Grou
         elif groups is not None and groups[item.id] in by_group:
             related.append(f"{item.id} with {by_group[groups[item.id]]}")
     if same:
-        raise DataError(f"test pictures that are among the training shots: {_some(same)}; leave them out of the test")
+        raise DataError(f"test pictures that are among the training shots: {some_of(same)}; leave them out of the test")
     if related:
         how = groups.how if groups else ""
         raise DataError(
-            f"test pictures that share a group ({how}) with a training shot: {_some(related)}; "
+            f"test pictures that share a group ({how}) with a training shot: {some_of(related)}; "
             "leave them out of the test"
         )
 
@@ -247,27 +192,6 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _choose(data: DataSet, defect: str, wanted: int | None, groups: Groups, seed: int | None) -> list[Item]:
-    import numpy as np
-
-    members: dict[str, list[Item]] = defaultdict(list)
-    for item in sorted(data.shots, key=lambda item: item.id):
-        if item.defect == defect and item.mask is not None:
-            members[groups[item.id]].append(item)
-    order = list(members)
-    k = len(order) // 3 if wanted is None else wanted
-    if k < 1 or k > len(order):
-        asked = "a third of them" if wanted is None else str(wanted)
-        raise DataError(f"{data.root}: {defect!r} has {len(order)} groups with a mask; {asked} cannot be taken")
-    if seed is None:
-        chosen = [members[name][(len(members[name]) - 1) // 2] for name in order[:k]]
-    else:
-        rng = np.random.default_rng(seed_for(seed, "shots", defect))
-        names = [order[int(place)] for place in rng.permutation(len(order))[:k]]
-        chosen = [members[name][int(rng.integers(len(members[name])))] for name in names]
-    return sorted(chosen, key=lambda item: item.id)
 
 
 def _thinned(items: Sequence[Item], groups: Groups, most: int) -> list[Item]:
@@ -290,48 +214,3 @@ def _training_normals(data: DataSet, groups: Groups) -> tuple[Item, ...]:
     order = list(dict.fromkeys(groups[item.id] for item in data.normals))
     held = set(order[len(order) - len(order) // 5 :])
     return tuple(item for item in data.normals if groups[item.id] not in held)
-
-
-def _by_pattern(data: DataSet, pattern: str) -> dict[str, str]:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise OptionError(f"--group-by {pattern!r}: no regular expression ({error})") from None
-    names, missing = {}, []
-    for item in data.items:
-        match = compiled.search(item.id)
-        name = None if match is None else next((part for part in match.groups() if part), match.group(0))
-        if name:
-            names[item.id] = name
-        else:
-            missing.append(item.id)
-    if missing:
-        raise DataError(f"--group-by {pattern!r} finds no group in {_some(missing)}")
-    return names
-
-
-def _by_meta(data: DataSet, meta: Path) -> tuple[str, dict[str, str]] | None:
-    """The column and the groups; None if the file has no such column: it is about something else."""
-    try:
-        rows = list(csv.DictReader(meta.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{meta}: cannot be read ({error})") from error
-    header = rows[0].keys() if rows else ()
-    column = next((name for name in _COLUMNS if name in header), None)
-    if column is None:
-        return None
-    key = next((name for name in _NAMES if name in header), None)
-    if key is None:
-        raise DataError(
-            f"{meta}: a column {column!r}, but none of the files: expected {' or '.join(map(repr, _NAMES))}"
-        )
-    listed = {str(row[key]).replace("\\", "/"): str(row[column] or "") for row in rows}
-    missing = [item.id for item in data.items if not listed.get(item.id)]
-    if missing:
-        raise DataError(f"{meta}: no {column} for {_some(missing)}; list every picture, or give --group-by a pattern")
-    return column, {item.id: listed[item.id] for item in data.items}
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -82,8 +82,8 @@ def measure(
     data:
         The real pictures.
     shots:
-        The training shots: their ids, or how many of each type (the first by name). None: those that the run's plan
-        names, else the first third.
+        The training shots: their ids, or how many of each type, one picture a group. None: those that the run's plan
+        names, else a third of the groups.
     held:
         The ids of the real defects held out; None is all that are no shots.
     normals:

@@ -49,7 +49,7 @@ class Augment(nn.Module):
         self.signs += torch.stack([torch.ones_like(real).sum(), real.detach().float().sign().sum()]).to(self.signs)
 
     @torch.no_grad()
-    def adjust(self, *, target: float, images: float, span: float) -> float:
+    def adjust(self, *, target: float, images: float, span: float, most: float = math.inf) -> float:
         """Move the strength by images / span, up where the mean sign is above the target; at least 0.
 
         Parameters
@@ -57,7 +57,9 @@ class Augment(nn.Module):
         images:
             How many were seen since the last call.
         span:
-            In so many images the strength goes from 0 to 1. Above 1 it is not stopped, as in the published code.
+            In so many images the strength goes from 0 to 1.
+        most:
+            Where the strength stops; the published code does not stop it, even above 1.
 
         Returns
         -------
@@ -65,7 +67,7 @@ class Augment(nn.Module):
         """
         mean = float(self.signs[1] / self.signs[0].clamp(min=1))
         step = math.copysign(1.0, mean - target) if mean != target else 0.0
-        self.strength.add_(step * images / span).clamp_(min=0)
+        self.strength.add_(step * images / span).clamp_(0, most)
         self.signs.zero_()
         return mean
 

@@ -152,7 +152,8 @@ def make_plan(
     device: str = "auto",
     dtype: str | None = None,
     defects: Sequence[str] = (),
-    shots: int | Sequence[str] | None = None,
+    shots: int | Mapping[str, int] | Sequence[str] | None = None,
+    group_by: str | None = None,
     normals: Sequence[str] | None = None,
     size: tuple[int, int] | None = None,
     white: int | None = None,
@@ -164,8 +165,10 @@ def make_plan(
     Parameters
     ----------
     shots:
-        For methods that copy from shots without learning: how many of each type, or their ids below ``data``. By
-        default the first third of each type.
+        For methods that copy from shots without learning: how many of each type (one number, or one for each type),
+        one picture a group, or their ids below ``data``. By default a third of each type's groups.
+    group_by:
+        A pattern that finds a picture's group in its id; see :meth:`ias_zoo.data.groups.Groups.of`.
     normals:
         Their ids below ``data``; all of the training part by default.
 
@@ -203,7 +206,7 @@ def make_plan(
             raise OptionError(f"defect {defect!r}: these weights know {', '.join(known)}")
     source = open_data(data, white=white)
     chosen = Normals(source if normals is None else _with_normals(source, normals))
-    items = choose_shots(entry.method, shots, source, defects=defects)
+    items = choose_shots(entry.method, shots, source, defects=defects, group_by=group_by)
     kinds = tuple(sorted({str(item.defect) for item in items}))
     # Refuses too few normals, shots that cannot be read, and defects that no shot shows.
     RequestMaker(entry.method, chosen, seed=seed, defects=defects, shots=read_shots(source, items, size=size))

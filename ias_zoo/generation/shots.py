@@ -7,13 +7,14 @@ part of its data set, or a list; the ids and hashes go into its plan, and each s
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ias_zoo.data import DataSet, open_data
 from ias_zoo.data.dataset import Item
+from ias_zoo.data.groups import Groups
 from ias_zoo.data.images import resize_image, resize_mask, sha256
 from ias_zoo.data.split import few_shot_split
 from ias_zoo.errors import DataError, OptionError
@@ -23,7 +24,7 @@ from ias_zoo.synthesizer import copies_shots
 if TYPE_CHECKING:
     from ias_zoo.training.shots import Shot, TrainingSet
 
-ShotsLike: TypeAlias = "int | str | os.PathLike[str] | DataSet | TrainingSet | Sequence[Shot]"
+ShotsLike: TypeAlias = "int | Mapping[str, int] | str | os.PathLike[str] | DataSet | TrainingSet | Sequence[Shot]"
 
 
 def gather_shots(
@@ -34,8 +35,8 @@ def gather_shots(
     Parameters
     ----------
     shots:
-        A folder or data set (the few-shot split's training part is taken), a number (so many of each type of
-        ``data``), the shots themselves, or None: the split of ``data``.
+        A folder or data set (the few-shot split's training part is taken), a number or one for each type (so many
+        groups of ``data``, a picture of each), the shots themselves, or None: the split of ``data``.
     data:
         The data set that the normals are from, if they are from one.
     defects:
@@ -53,7 +54,7 @@ def gather_shots(
     if isinstance(shots, DataSet):
         _refuse_where_none_are_taken(method)
         return read_shots(shots, choose_shots(method, None, shots, defects=defects))
-    if shots is None or isinstance(shots, int):
+    if shots is None or isinstance(shots, int | Mapping):
         if data is None:
             if shots is not None:
                 _refuse_where_none_are_taken(method)
@@ -72,37 +73,48 @@ def gather_shots(
 
 
 def choose_shots(
-    method: Method, shots: int | Sequence[str] | None, data: DataSet, *, defects: Sequence[str] = ()
+    method: Method,
+    shots: int | Mapping[str, int] | Sequence[str] | None,
+    data: DataSet,
+    *,
+    defects: Sequence[str] = (),
+    group_by: str | None = None,
 ) -> tuple[Item, ...]:
     """Which pictures of a data set a run copies from, in order of their ids.
 
     Parameters
     ----------
     shots:
-        So many of each type, the ids themselves, or None: the first third of each type.
+        So many of each type (one number, or one for each type), one picture a group, as
+        :func:`ias_zoo.data.split.few_shot_split` chooses them; the ids themselves; or None: a third of the groups.
+    group_by:
+        A pattern that finds a picture's group in its id; see :meth:`ias_zoo.data.groups.Groups.of`.
 
     Raises
     ------
     OptionError
-        If shots are asked for and the method takes none.
+        If shots or groups are asked for and the method takes no shots; if ids are given and a pattern as well.
     DataError
-        If an id is no shot with a mask, or a type has too few.
+        If an id is no shot with a mask, a type has too few groups, or a picture is in none.
     """
     if not copies_shots(method):
-        if shots is not None:
+        if shots is not None or group_by is not None:
             _refuse_where_none_are_taken(method)
         return ()
     if isinstance(shots, bool | str):
         raise OptionError(f"shots={shots!r}: expected a number, or the ids of pictures")
-    if shots is None or isinstance(shots, int):
+    if shots is None or isinstance(shots, int | Mapping):
         if not data.defects:
             if shots is None and Input.SHOTS not in method.needs:
                 return ()
             raise DataError(
                 f"{method.name} copies from real defects, and {data.root} has none; expected test/<defect> with masks"
             )
-        chosen = few_shot_split(data, defects=defects or None, shots=shots).train
+        groups = Groups.of(data, group_by)
+        chosen = few_shot_split(data, defects=defects or None, shots=shots, groups=groups).train
     else:
+        if group_by is not None:
+            raise OptionError("shots were given by their ids: leave group_by out")
         chosen = tuple(data.item(name) for name in dict.fromkeys(shots))
         for item in chosen:
             if item.defect is None or item.mask is None:

@@ -48,7 +48,7 @@ class Manifest:
     training_files:
         Every file that training read: an id relative to the data set -> sha256 of the file.
     facts:
-        What was measured: steps, seconds, peak memory, final loss, the machine.
+        What was measured: steps, seconds, peak memory, final loss, the machine; and how the shots were chosen.
     stage:
         What was trained: ``few-shot`` weights make samples; a ``base`` is what a few-shot fit starts from.
     files:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from ias_zoo.data import DataSet
+from ias_zoo.data.groups import Groups
 from ias_zoo.data.images import resize_image
 from ias_zoo.data.split import few_shot_split
 from ias_zoo.errors import DataError, OptionError, RequestError
@@ -36,11 +37,16 @@ class Shot:
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Shots and normals of one product. ``defects`` are sorted."""
+    """Shots and normals of one product.
+
+    ``defects`` are sorted. ``groups`` is :attr:`ias_zoo.data.groups.Groups.how` where the shots are one picture of each
+    group, and None where that is not known.
+    """
 
     shots: tuple[Shot, ...]
     normals: Normals
     defects: tuple[str, ...]
+    groups: str | None = None
 
     @property
     def files(self) -> dict[str, str]:
@@ -61,17 +67,36 @@ def load_normals(data: DataSet) -> TrainingSet:
     return TrainingSet((), Normals(data), ())
 
 
-def load_shots(data: DataSet, *, defects: Sequence[str] | None = None, shots: int | None = None) -> TrainingSet:
-    """Read the training shots of a data set: the first third of each type, or ``shots`` of each.
+def load_shots(
+    data: DataSet,
+    *,
+    defects: Sequence[str] | None = None,
+    shots: int | Mapping[str, int] | None = None,
+    group_by: str | None = None,
+) -> TrainingSet:
+    """Read the training shots of a data set: one picture of each of the first groups of each type.
+
+    They are those that a comparison with the same arguments trains on.
+
+    Parameters
+    ----------
+    defects, shots:
+        Which types, and how many shots of each, as :func:`ias_zoo.data.split.few_shot_split` takes them: by default
+        all, and a third of the groups.
+    group_by:
+        A pattern that finds a picture's group in its id; see :meth:`ias_zoo.data.groups.Groups.of`.
 
     Raises
     ------
     DataError
-        If there are no normals, too few shots, or a picture or mask cannot be used.
+        If there are no normals, too few groups, a picture is in no group, or a picture or mask cannot be used.
+    OptionError
+        If the pattern is no regular expression, or ``shots`` names a type that is not among ``defects``.
     """
     if not data.defects:
         raise DataError(f"{data.root}: no defective pictures to learn from; expected test/<defect> with masks")
-    split = few_shot_split(data, defects=defects, shots=shots)
+    groups = Groups.of(data, group_by)
+    split = few_shot_split(data, defects=defects, shots=shots, groups=groups)
     loaded = []
     for item in split.train:
         image = data.read(item).image
@@ -81,7 +106,7 @@ def load_shots(data: DataSet, *, defects: Sequence[str] | None = None, shots: in
         digest = hashlib.sha256(item.path.read_bytes()).hexdigest()
         loaded.append(Shot(item.id, image, mask, str(item.defect), digest))
     names = tuple(sorted({shot.defect for shot in loaded}))
-    return TrainingSet(tuple(loaded), Normals(data), names)
+    return TrainingSet(tuple(loaded), Normals(data), names, groups.how)
 
 
 def choose_crop(shots: Sequence[Shot], resolution: int, cell: int, crop: str) -> int | None:

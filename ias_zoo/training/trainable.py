@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -91,7 +91,8 @@ class TrainableSynthesizer(ImageSynthesizer):
         *,
         stage: Stage = "few-shot",
         defects: Sequence[str] | None = None,
-        count: int | None = None,
+        count: int | Mapping[str, int] | None = None,
+        group_by: str | None = None,
         out: str | os.PathLike[str] | None = None,
         resume: bool = False,
         seed: int = 0,
@@ -104,12 +105,16 @@ class TrainableSynthesizer(ImageSynthesizer):
         Parameters
         ----------
         shots:
-            A folder or data set with normals, defects and masks.
+            A folder or data set with normals, defects and masks; or shots that were chosen already, which are taken as
+            they are.
         stage:
             ``few-shot``, or ``base`` for methods that train their own base: on the normals, no shots are needed. It
             starts from the base that the method was loaded with, if any. A few-shot fit then starts from what it wrote.
         defects, count:
-            Which defect types, and how many shots of each: by default all, and the first third.
+            Which defect types, and how many shots of each (one number, or one for each type), one picture a group: by
+            default all, and a third of the groups. The same shots as in a comparison with these arguments.
+        group_by:
+            A pattern that finds a picture's group in its id; see :meth:`ias_zoo.data.groups.Groups.of`.
         out:
             Save the weights there; checkpoints go into a ``.training`` folder beside until that is done.
         resume:
@@ -126,7 +131,7 @@ class TrainableSynthesizer(ImageSynthesizer):
         ------
         DataError, OptionError, TrainingError
         """
-        data = _training_set(shots, defects, count, stage, self.method)
+        data = _training_set(shots, defects, count, group_by, stage, self.method)
         target = None if out is None else Path(out)
         folder = None if target is None else target.with_name(f".{target.name}.training")
         run = FitRun(seed=seed, crop=crop, folder=folder, resume=resume, preview_every=preview_every, step=step)
@@ -299,6 +304,7 @@ class TrainableSynthesizer(ImageSynthesizer):
             licence=self._licence(base),
             training_files=data.files,
             facts={
+                "shots": None if data.groups is None else f"one picture of each group, by {data.groups}",
                 "resolution": report.resolution,
                 "crop": report.crop,
                 "seconds": round(report.seconds, 1),
@@ -345,7 +351,8 @@ def _fit_on(method: Method, base: str) -> str:
 def _training_set(
     shots: str | os.PathLike[str] | DataSet | TrainingSet,
     defects: Sequence[str] | None,
-    count: int | None,
+    count: int | Mapping[str, int] | None,
+    group_by: str | None,
     stage: Stage,
     method: Method,
 ) -> TrainingSet:
@@ -353,12 +360,15 @@ def _training_set(
         raise OptionError(f"stage={stage!r}: expected few-shot or base")
     if stage == "base" and not method.base_stage:
         raise OptionError(f"{method.name} trains no base of its own: leave stage out")
-    if stage == "base" and (defects is not None or count is not None):
-        raise OptionError("stage='base' trains on normals alone: leave the defects and the number of shots out")
+    chooses = not (defects is None and count is None and group_by is None)
+    if stage == "base" and chooses:
+        raise OptionError("stage='base' trains on normals alone: leave defects, the number of shots and groups out")
     if isinstance(shots, TrainingSet):
+        if chooses:
+            raise OptionError("these shots were chosen already: leave defects, count and group_by out")
         return shots
     data = shots if isinstance(shots, DataSet) else open_data(shots)
-    return load_normals(data) if stage == "base" else load_shots(data, defects=defects, shots=count)
+    return load_normals(data) if stage == "base" else load_shots(data, defects=defects, shots=count, group_by=group_by)
 
 
 def _check_target(target: Path, folder: Path | None, *, resume: bool) -> None:

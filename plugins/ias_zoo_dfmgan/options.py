@@ -24,7 +24,7 @@ class DFMGANOptions:
     adapt_kimg: Annotated[float, Ge(0)] | None = option(
         None, "thousand normals the base goes on with before the shots (ours); null: 0, on tiny 2.4"
     )
-    kimg: Annotated[float, Gt(0)] | None = option(None, "thousand images a defect type; null: 400, up to 64 pixels 2.4")
+    kimg: Annotated[float, Gt(0)] | None = option(None, "thousand images a defect type; null: 400, up to 64 pixels 1.6")
     batch: Annotated[int, Ge(2)] | None = option(None, "images a step, even; null: 4096 / side, 4 to 32; up to 64 px 8")
     lr: Annotated[float, Gt(0)] = option(0.0025, "Adam's rate")
     gamma: Annotated[float, Ge(0)] | None = option(None, "weight of R1; null: 0.0002 side^2 / batch")
@@ -32,8 +32,13 @@ class DFMGANOptions:
     path_weight: Annotated[float, Ge(0)] = option(2.0, "weight of the path-length regularisation; 0: none")
     path_every: Annotated[int, Ge(1)] = option(4, "steps between its steps")
     mixing: Annotated[float, Interval(ge=0, le=1)] = option(0.9, "probability of style mixing")
-    augment: Literal["bgc", "bg", "bc", "b", "c", "none"] = option(
-        "bgc", "what D's pictures are augmented with: blit, geometry, colour"
+    augment: Literal["bgc", "bg", "bc", "b", "c", "none"] | None = option(
+        None,
+        "what D's pictures are augmented with: blit, geometry, colour; null: bgc, in runs under 10 thousand images bg, "
+        "while a base adapts none",
+    )
+    augment_most: Annotated[float, Gt(0)] | None = option(
+        None, "the augmentation's strength at most (ours); null: no limit, in runs under 10 thousand images 0.6"
     )
     augment_turns: bool = option(True, "rotations among them; switch off for products in one pose")
     ada_target: Annotated[float, Interval(ge=-1, le=1)] = option(0.6, "mean sign of D on real pictures to hold")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ias_zoo_dfmgan.options import DFMGANOptions
 
 ADA_EVERY = 4  # steps between adjustments of the augmentation
+SHORT, SHORT_STRENGTH = 10.0, 0.6  # runs under so many thousand images; their augmentation stops there, before it leaks
 BETAS = (0.0, 0.99)
 SHOWN = 8
 Terms = dict[str, torch.Tensor]
@@ -87,8 +89,10 @@ class _Stage:
         self.name, self.data, self.options, self.plan, self.crop = name, data, options, plan, crop
         self.seed, self.device = seed_for(seed, name), device
         self.half_life = HalfLife(plan.ema_kimg * 1000, plan.ema_ramp)
-        pipe = "" if options.augment == "none" else options.augment
-        self.augment = Augment(pipe, turns=options.augment_turns).to(device)
+        short = plan.kimg < SHORT
+        asked = options.augment or ("bg" if short else "bgc")
+        self.most = options.augment_most or (SHORT_STRENGTH if short else math.inf)
+        self.augment = Augment("" if asked == "none" else asked, turns=options.augment_turns).to(device)
         self.path = PathLength().to(device)
         self._values: dict[str, float] = {}
 
@@ -98,11 +102,12 @@ class _Stage:
 
     def adjust_augmentation(self, step: int) -> None:
         """ADA's law, every few steps."""
-        if (step + 1) % ADA_EVERY == 0 and self.options.augment != "none":
+        if (step + 1) % ADA_EVERY == 0 and self.augment.pipe:
             self._values["sign of D on real"] = self.augment.adjust(
                 target=self.options.ada_target,
                 images=self.plan.batch * ADA_EVERY,
                 span=self.plan.ada_kimg * 1000,
+                most=self.most,
             )
         self._values["augmentation strength"] = float(self.augment.strength)
 

@@ -110,10 +110,11 @@ class DFMGAN(TrainableSynthesizer):
         report = TrainingReport(self.method.name, found.name, options.resolution, crop, data.files, data.defects)
         adapt = options.adapt_kimg
         if adapt is None:
-            adapt = SMALL_KIMG if found.name == TINY else 0.0
+            adapt = ADAPT_KIMG if found.name == TINY else 0.0
         if adapt:
             plan = self._plan(self._batch(adapt), adapt, ada=1 / 6, ramp=None)
-            stage = BaseStage("adapt", data, options, plan, crop, run.seed, backbone, discriminator, self._device)
+            plain = replace(options, augment=options.augment or "none")  # few steps, many normals: nothing to memorise
+            stage = BaseStage("adapt", data, plain, plan, crop, run.seed, backbone, discriminator, self._device)
             self._run(stage, plan, run, report)
             backbone.load_state_dict(stage.average.state_dict())
         backbone.requires_grad_(False)
@@ -302,7 +303,7 @@ class DFMGAN(TrainableSynthesizer):
         self._base = (manifest.base, manifest.base_revision)
 
 
-SMALL_KIMG = 2.4  # thousand images a stage on small bases: minutes on one core
+SMALL_KIMG, ADAPT_KIMG = 1.6, 2.4  # thousand images of a defect type and of normals, on small bases: minutes on a core
 
 
 def _sizes(options: DFMGANOptions) -> Sizes:

@@ -60,6 +60,12 @@ class DualModel:
         for number, (name, layer) in enumerate(self.layers):
             layer.set_processor(DualProcessor(number, name.endswith(".attn1")))
 
+    @property
+    def defect_share(self) -> float:
+        """Least share of the loss that falls on the defect's cells."""
+        given = self.options.defect_share
+        return given if given is not None else 0.05 if self.base.small else 0.0
+
     def add_set(self) -> AdapterSet:
         """Add a set of adapters at its start."""
         number = len(self.sets)

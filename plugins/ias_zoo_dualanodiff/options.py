@@ -33,14 +33,16 @@ class DualAnoDiffOptions:
     saim_lr: Annotated[float, Gt(0)] | None = option(
         None, "interaction and background layers' rate; null: 2e-5, at 128 pixels 1e-3"
     )
-    defect_weight: Annotated[float, Ge(1)] = option(
-        1.0, "how much more an error on the defect's latent cells counts; 1: published; more is ours, for small defects"
+    defect_share: Annotated[float, Interval(ge=0, lt=1)] | None = option(
+        None,
+        "least share of the loss that the defect's latent cells have (ours); null: 0 (published), at 128 pixels 0.05",
     )
     batch: Annotated[int, Ge(1)] | None = option(None, "pairs in a micro-batch; null: 4, with bcm or at 128 pixels 2")
     accumulate: Annotated[int, Ge(1)] = option(1, "micro-batches a step")
     sampling_steps: Annotated[int, Ge(1)] | None = option(None, "PNDM steps; null: 100, with bcm 50, at 128 pixels 25")
     guidance: Annotated[float, Ge(1)] | None = option(
-        None, "classifier-free guidance; 1: none; null: 2.5, with bcm 2 (the authors took 1.2 for screws)"
+        None,
+        "classifier-free guidance; 1: none; null: 2.5, with bcm 2 (the authors took 1.2 for screws), at 128 px 1",
     )
     sampling_batch: Annotated[int, Ge(1)] | None = option(
         None, "pairs that are drawn at once; null: 1, at 128 pixels 8"

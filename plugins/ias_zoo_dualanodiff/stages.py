@@ -168,17 +168,21 @@ def pair_loss(
         background = base.scheduler.add_noise(clean, fresh, t[0::2])
     predicted = model.predict(number, noisy, t, text, background)
     error = (predicted - base.target(latents, noise, t)).square()
-    if model.options.defect_weight != 1.0:
-        error = error * weights_of(batch.masks.to(base.device), latents.shape[-1], model.options.defect_weight)
+    share = model.defect_share
+    if share:
+        error = error * weights_of(batch.masks.to(base.device), latents.shape[-1], share)
     return {"picture": 0.5 * error[0::2].mean(), "anomaly": 0.5 * error[1::2].mean()}
 
 
-def weights_of(masks: torch.Tensor, cells: int, weight: float) -> torch.Tensor:
+def weights_of(masks: torch.Tensor, cells: int, share: float) -> torch.Tensor:
     """How much each latent cell counts, for both rows of each pair: 2B x 1 x h x w, of mean 1 in each row (ours).
 
-    A cell that the defect touches counts ``weight`` times as much as one that it does not. The published loss counts
-    all alike, and a defect of one cell in 256 is then learned last.
+    The published loss counts all cells alike, and a defect of one cell in 256 is then learned last. Here the cells that
+    a defect touches have at least ``share`` of the weight: a large defect changes nothing. The price is that defects
+    become larger and more frequent than those of the shots: a cell's odds of being drawn defective grow as its weight.
     """
     touched = F.adaptive_max_pool2d(masks[:, None].float(), cells)
-    weights = 1.0 + (weight - 1.0) * touched
-    return (weights / weights.mean(dim=(1, 2, 3), keepdim=True)).repeat_interleave(2, dim=0)
+    part = touched.mean(dim=(1, 2, 3), keepdim=True)
+    lifted = part.clamp(min=share)
+    weights = torch.where(touched > 0, lifted / part.clamp(min=1e-9), (1.0 - lifted) / (1.0 - part).clamp(min=1e-9))
+    return torch.where(part > 0, weights, torch.ones_like(weights)).repeat_interleave(2, dim=0)

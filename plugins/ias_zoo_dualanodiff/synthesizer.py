@@ -219,7 +219,7 @@ class DualAnoDiff(TrainableSynthesizer):
         """Samples of one set of adapters, and their anomalies on grey."""
         options, base = self.options, model.base
         bcm = options.bcm != "off"
-        guidance = options.guidance or (2.0 if bcm else 2.5)
+        guidance = options.guidance or (1.0 if base.small else 2.0 if bcm else 2.5)
         generators = [generator(int(rng.integers(2**63))) for rng in rngs]
         text = torch.cat([self._embedded(model, number, prompt) for name in defects for prompt in self._prompts(name)])
         condition = self._condition(model, requests, rngs, generators) if bcm else None
