@@ -17,16 +17,18 @@ import ias_zoo
 from ias_zoo.data import open_data
 from ias_zoo.data.images import encode_png
 from ias_zoo.errors import DataError, OptionError, RequestError, WeightsError
+from ias_zoo.generation.requests import Normals
 from ias_zoo.testing.subject import SHAPE, disc, picture, toy_set
 from ias_zoo.training.shots import TrainingSet, load_shots
 from ias_zoo.training.trainer import train
 from ias_zoo_defect_gan.base import for_defects, new_networks, read_base
 from ias_zoo_defect_gan.drawn import DrawnDefects
+from ias_zoo_defect_gan.light import LARGEST, exposed, light_of
 from ias_zoo_defect_gan.networks import Architecture, Noise
 from ias_zoo_defect_gan.options import DefectGANOptions
 from ias_zoo_defect_gan.painting import Painter
 from ias_zoo_defect_gan.shapes import Shape, Square, cut_shapes, shapes_from_tensors, shapes_to_tensors
-from ias_zoo_defect_gan.stages import Batches, Objective, Stage
+from ias_zoo_defect_gan.stages import Batch, Batches, Objective, Stage
 from ias_zoo_defect_gan.synthesizer import DefectGAN
 
 NORMAL = picture(SHAPE, 1)
@@ -250,6 +252,102 @@ def test_report_shows_losses_maps_and_pictures_over_time(defect_gan_base: Path, 
     assert len(list((tmp_path / "weights/previews").glob("*.png"))) == 3
 
 
+# Light
+
+
+def darkened(toys: TrainingSet) -> TrainingSet:
+    """Shots in a third of the light of the brightest normals; normals in many."""
+    shots = tuple(replace(shot, image=np.rint(shot.image / 3).astype(np.uint8)) for shot in toys.shots)
+    pictures = [toys.normals.read(number % len(toys.normals)).image for number in range(6)]
+    normals = [
+        np.rint(image * share).astype(np.uint8) for image, share in zip(pictures, np.linspace(0.6, 1, 6), strict=True)
+    ]
+    return TrainingSet(shots, Normals(normals), toys.defects)
+
+
+def drawn_batches(data: TrainingSet, light: bool | None, count: int = 1) -> list[Batch]:
+    architecture = Architecture(("scratch",), size=32, width=4, discriminator_layers=5)
+    options = DefectGANOptions(batch=8, light=light)
+    source = Batches(data, options, architecture, 40, 0, torch.device("cpu"), masks=True)
+    return [source.make("generator", step, 0) for step in range(count)]
+
+
+def test_a_picture_takes_on_the_mean_of_another_by_one_factor() -> None:
+    dark = np.random.default_rng(0).integers(30, 90, (40, 50, 3), dtype=np.uint8)
+    pixels = dark.astype(np.float32) / 127.5 - 1
+    levels = (exposed(pixels, light_of(dark), 150.0) + 1) * 127.5
+    assert levels.mean() == pytest.approx(150, abs=0.01)
+    assert np.allclose(levels / dark, 150 / dark.mean(), rtol=1e-4)
+    part = (exposed(pixels[:10, :10], light_of(dark), 150.0) + 1) * 127.5  # by the whole picture's light
+    assert np.allclose(part, levels[:10, :10], atol=1e-3)
+    assert np.allclose(exposed(pixels, 60.0, 60.0), pixels, atol=1e-6)
+    ends = np.array([-1.0, -0.9, 0.5], np.float32)
+    assert exposed(ends, 1.0, 250.0).tolist() == pytest.approx([-1, 4 * 0.1 - 1, 1])  # a bounded factor; clipped
+    assert exposed(ends, 0.0, 0.0).tolist() == pytest.approx([-1, 0.1 / 4 - 1, 1.5 / 4 - 1])
+    assert LARGEST == 4
+
+
+def test_the_light_of_a_shot_is_measured_outside_its_mask() -> None:
+    image, mask = np.full((10, 10, 3), 100, np.uint8), np.zeros((10, 10), np.bool_)
+    mask[:5] = True
+    image[mask] = 0
+    assert light_of(image, mask) == 100
+    assert light_of(image) == 50
+    assert light_of(image, np.ones((10, 10), np.bool_)) == 50  # nothing lies outside
+
+
+def test_light_changes_each_picture_by_one_factor_and_nothing_else(toys: TrainingSet) -> None:
+    data = darkened(toys)
+    (plain,), (lit,), (again,) = (drawn_batches(data, light) for light in (None, True, True))
+    for name in ("masks", "labels"):
+        assert torch.equal(getattr(plain, name), getattr(lit, name))
+    assert plain.spatial == lit.spatial
+    assert all(torch.equal(a, b) for a, b in zip(plain.noise(), lit.noise(), strict=True))
+    factors = []
+    for name in ("normals", "defects"):
+        assert torch.equal(getattr(lit, name), getattr(again, name))
+        for before, after in zip(getattr(plain, name), getattr(lit, name), strict=True):
+            inner = (after < 0.999) & (before > -0.95)
+            ratio = (after[inner] + 1) / (before[inner] + 1)
+            assert float(ratio.max() - ratio.min()) < 1e-3 * float(ratio.mean())
+            factors.append(round(float(ratio.mean()), 4))
+    assert len(set(factors)) > 8  # drawn for each picture
+
+
+def test_with_light_shots_and_normals_are_lit_by_one_law(toys: TrainingSet) -> None:
+    data = darkened(toys)
+    gaps = {}
+    for light in (False, True):
+        batches = drawn_batches(data, light, 20)
+        shots = np.mean([float(batch.defects.mean(dim=1, keepdim=True)[batch.masks == 0].mean()) for batch in batches])
+        normals = np.mean([float(batch.normals.mean()) for batch in batches])
+        gaps[light] = abs(shots - normals)
+    assert gaps[False] > 0.4
+    assert gaps[True] < 0.1
+
+
+def test_light_is_on_with_a_base_and_off_without_one(
+    defect_gan_base: Path, toys: TrainingSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Watched(Batches):
+        def make(self, turn: str, step: int, micro: int) -> Batch:
+            seen.append(bool(self.options.light))
+            return super().make(turn, step, micro)
+
+    monkeypatch.setattr("ias_zoo_defect_gan.synthesizer.Batches", Watched)
+    for base, options, wanted in (
+        (str(defect_gan_base), {}, True),
+        (str(defect_gan_base), {"light": False}, False),
+        (None, {"width": 4, "size": 64}, False),
+        (None, {"width": 4, "size": 64, "light": True}, True),
+    ):
+        seen.clear()
+        ias_zoo.load("defect_gan", base=base, device="cpu", steps=1, batch=1, **options).fit(toys)
+        assert set(seen) == {wanted}
+
+
 # Base stage
 
 
@@ -270,8 +368,6 @@ def test_base_stage_needs_normals_alone_and_makes_a_base(tmp_path: Path) -> None
 
 
 def test_defects_drawn_onto_black_normals_are_refused() -> None:
-    from ias_zoo.generation.requests import Normals
-
     architecture = Architecture(DrawnDefects.KINDS, size=64, width=4, discriminator_width=4)
     data = TrainingSet((), Normals([np.full((64, 64, 3), 0, np.uint8)]), ())
     kinds = DrawnDefects(data, DefectGANOptions(), architecture, None, 0, torch.device("cpu"), masks=True)
@@ -282,7 +378,6 @@ def test_defects_drawn_onto_black_normals_are_refused() -> None:
 
 def test_the_embedded_base_paints_inside_a_mask_and_finds_what_was_drawn() -> None:
     """On textures and drawn defects that it was not trained on; its files are small."""
-    from ias_zoo.generation.requests import Normals
     from ias_zoo.imaging.procedural import draw_texture
     from ias_zoo.registry import registry
     from ias_zoo.training.bases import fetch_trained_base
@@ -344,14 +439,46 @@ def test_painting_at_native_scale_leaves_the_rest_of_the_picture_as_it_was() -> 
 def test_soft_map_paints_outside_the_mask_and_exact_mask_does_not() -> None:
     where = torch.full((1, 1, 64, 64), 0.3)
     where[..., :20] = 0.8
-    soft = painter(where, crop=64).paint(NORMAL, [0], np.random.default_rng(0))
-    exact = painter(where, crop=64, exact_mask=True).paint(NORMAL, [0], np.random.default_rng(0))
+    soft = painter(where, crop=64, fade=0.0).paint(NORMAL, [0], np.random.default_rng(0))
+    exact = painter(where, crop=64, fade=0.0, exact_mask=True).paint(NORMAL, [0], np.random.default_rng(0))
     assert np.array_equal(soft.mask, exact.mask)
     assert (soft.image != NORMAL).any(axis=2)[~soft.mask].any()
     assert np.array_equal(exact.image[~exact.mask], NORMAL[~exact.mask])
     assert float(soft.map.max()) == pytest.approx(0.8)
     wanted = np.rint(NORMAL[soft.mask] * np.float32(0.2))  # the foreground is black
     assert np.abs(soft.image[soft.mask].astype(int) - wanted).max() <= 1
+
+
+def test_paint_fades_out_towards_the_squares_border_but_not_where_the_defect_is_asked_for() -> None:
+    grey = np.full((*SHAPE, 3), 200, np.uint8)
+    shapes = [Shape("crack", np.ones((30, 2), np.bool_), (False,) * 4)]
+    everywhere = torch.full((1, 1, 64, 64), 0.4)
+    hard = painter(everywhere, crop=64, fade=0.0).paint(grey, [0], np.random.default_rng(3))
+    soft = painter(everywhere, crop=64, fade=0.25).paint(grey, [0], np.random.default_rng(3))
+    top, left, side = soft.drawn["square"]
+    assert soft.drawn == hard.drawn
+    assert top > 0
+    assert left > 0
+    assert set(np.unique(hard.map).tolist()) == {0.0, np.float32(0.4)}
+    square = soft.map[top : top + side, left : left + side]
+    assert np.allclose(square[side // 2, :17], 0.4 * np.minimum(1, np.arange(1, 18) / 16))
+    assert np.allclose(square[16:48, 16:48], 0.4)
+    assert np.array_equal(soft.image[soft.map == 0], grey[soft.map == 0])
+    assert np.abs(np.diff(soft.image[top + side // 2, :, 0].astype(int))).max() <= 6  # no edge: 80 levels in 16 pixels
+    assert np.abs(np.diff(hard.image[top + side // 2, :, 0].astype(int))).max() == 80
+    small = painter(everywhere + 0.4, crop=16, shapes=shapes, fade=0.5)  # the shape spans the square
+    made = small.paint(grey, [0], np.random.default_rng(0))
+    assert made.mask.sum() >= 60
+    assert made.drawn["place"] == "shape"
+
+
+def test_nothing_fades_at_the_pictures_own_border() -> None:
+    assert (Square(0, 0, 40).faded((40, 40), 0.25) == 1).all()
+    weights = Square(0, 10, 40).faded((60, 50), 0.25)
+    assert (weights[:20, 20:] == 1).all()
+    assert weights[0, 0] == weights[39, 39] == np.float32(0.1)
+    assert (weights[:30, 10:] == 1).all()
+    assert np.all(np.diff(weights[0, :10]) > 0)
 
 
 def test_a_given_mask_is_the_control_and_bounds_the_paint() -> None:

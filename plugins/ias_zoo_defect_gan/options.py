@@ -53,6 +53,9 @@ class DefectGANOptions:
         0.0, "probability of each augmentation of what the discriminator sees (StyleGAN2-ADA's; ours)"
     )
     turn: bool = option(True, "turn by quarters and mirror pictures; false: mirror left-right alone (published)")
+    light: bool | None = option(
+        None, "each picture of few-shot training in the light of a normal (ours); null: on a base, without one not"
+    )
     ema: Annotated[float, Interval(ge=0, lt=1)] | None = option(
         None, "decay of a moving average of the generator; null: 0 (published), on a base 0.99"
     )
@@ -64,6 +67,9 @@ class DefectGANOptions:
     noise: Annotated[float, Ge(0)] = option(1.0, "strength of the noise inserted when a sample is made")
     mask_threshold: Annotated[float, Interval(gt=0, lt=1)] = option(0.5, "map value above which a pixel is mask")
     exact_mask: bool = option(False, "nothing is painted outside the mask (ours); false: the soft map paints there too")
+    fade: Annotated[float, Interval(ge=0, le=0.5)] = option(
+        0.125, "share of the square's side over which its paint fades out to its border, but where the defect is (ours)"
+    )
     output: Literal["normal", "model"] = option(
         "normal", "a sample's size: the normal's, the defect painted onto it; or the square that the model saw"
     )

@@ -88,6 +88,9 @@ class Painter:
             limit = None if allowed is None else resized(allowed[square.slices], side, side) > 0.5
             return self._composed(below, foreground, where, limit, drawn)
         here_foreground, here_where = (resized(values, square.side, square.side) for values in (foreground, where))
+        if self.options.fade:
+            kept = square.faded(size, self.options.fade)
+            here_where = here_where * (kept if wanted is None else np.maximum(kept, wanted[square.slices]))
         limit = None if allowed is None else allowed[square.slices]
         part = self._composed(normal[square.slices], here_foreground, here_where, limit, drawn)
         image, inside, soft = normal.copy(), np.zeros(size, np.bool_), np.zeros(size, np.float32)

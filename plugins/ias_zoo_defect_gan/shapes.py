@@ -158,6 +158,27 @@ class Square:
             corner.append(int(np.clip(round(float(first)), 0, length - side)))
         return cls(corner[0], corner[1], side)
 
+    def faded(self, size: tuple[int, int], share: float) -> npt.NDArray[np.float32]:
+        """Weights of the square's pixels, side x side: 1, falling linearly to nearly 0 at the square's border.
+
+        Parameters
+        ----------
+        size:
+            Height and width of the picture; where the square ends at the picture's border, nothing falls.
+        share:
+            Of the side, over which it falls; above 0.
+        """
+        weights = []
+        for start, length in ((self.top, size[0]), (self.left, size[1])):
+            steps = np.arange(1, self.side + 1, dtype=np.float32) / np.float32(share * self.side)
+            line = np.ones(self.side, np.float32)
+            if start > 0:
+                line = np.minimum(line, steps)
+            if start + self.side < length:
+                line = np.minimum(line, steps[::-1])
+            weights.append(line)
+        return np.minimum.outer(*weights)
+
 
 def resized(values: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[np.float32]:
     """Float values H x W or H x W x C to another size: area means when shrinking, linear when growing."""

@@ -19,6 +19,7 @@ from ias_zoo.training.devices import gaussian, generator, undisturbed
 from ias_zoo.training.shots import Triple, augmented
 from ias_zoo.training.trainer import PREVIEW, Phase
 from ias_zoo_defect_gan import losses
+from ias_zoo_defect_gan.light import NormalLights, exposed, light_of
 from ias_zoo_defect_gan.networks import noise_shapes
 
 if TYPE_CHECKING:
@@ -83,7 +84,11 @@ def draw_noise(
 
 
 class Batches:
-    """Normals and shots of a product; shots come without repeats where there are enough."""
+    """Normals and shots of a product; shots come without repeats where there are enough.
+
+    With ``options.light`` each picture is given the light of a normal, drawn for it alone and apart from all other
+    draws: everything else of a batch is as without.
+    """
 
     def __init__(
         self, data: TrainingSet, options: DefectGANOptions, architecture: Architecture, crop: int | None, seed: int,
@@ -91,6 +96,8 @@ class Batches:
     ) -> None:  # fmt: skip
         self.data, self.options, self.architecture, self.crop = data, options, architecture, crop
         self.seed, self.device, self.masks = seed, device, masks
+        self.lights = NormalLights(data.normals)
+        self.shot_lights = [light_of(shot.image, shot.mask if masks else None) for shot in data.shots]
 
     def make(self, turn: str, step: int, micro: int) -> Batch:
         """Draw a micro-batch."""
@@ -98,7 +105,8 @@ class Batches:
         rng = np.random.default_rng(seed)
         shots, size = self.data.shots, self.options.batch
         chosen = [int(i) for i in rng.choice(len(shots), size=size, replace=len(shots) < size)]
-        triples = [self._triple(index, rng) for index in chosen]
+        lights = np.random.default_rng(seed_for(seed, "light"))
+        triples = [self._triple(index, rng, lights) for index in chosen]
         categories = [self.architecture.categories.index(shots[index].defect) for index in chosen]
         return Batch(
             normals=self._stacked([triple.normal for triple in triples]),
@@ -109,14 +117,17 @@ class Batches:
             generators=[generator(seed_for(seed, place)) for place in range(size)],
         )
 
-    def _triple(self, index: int, rng: np.random.Generator) -> Triple:
-        normal = self.data.normals.read(int(rng.integers(len(self.data.normals)))).image
-        turn = self.options.turn
+    def _triple(self, index: int, rng: np.random.Generator, lights: np.random.Generator) -> Triple:
+        number = int(rng.integers(len(self.data.normals)))
+        normal, turn = self.data.normals.read(number).image, self.options.turn
         triple = augmented(self.data.shots[index], normal, self.architecture.size, self.crop, rng, turn=turn)
-        if turn or rng.random() < 0.5:
+        if not turn and rng.random() < 0.5:
+            mirrored = (np.ascontiguousarray(part[..., ::-1]) for part in (triple.image, triple.mask, triple.normal))
+            triple = Triple(*mirrored)
+        if not self.options.light:
             return triple
-        mirrored = (np.ascontiguousarray(part[..., ::-1]) for part in (triple.image, triple.mask, triple.normal))
-        return Triple(*mirrored)
+        image = exposed(triple.image, self.shot_lights[index], self.lights.draw(lights))
+        return Triple(image, triple.mask, exposed(triple.normal, self.lights.of(number), self.lights.draw(lights)))
 
     def _stacked(self, arrays: Sequence[np.ndarray]) -> torch.Tensor:
         return torch.from_numpy(np.stack(arrays)).to(self.device)

@@ -87,6 +87,7 @@ class DefectGAN(TrainableSynthesizer):
             self.options,
             adapter=asked.adapter or ("lora" if based else "full"),
             supervision=asked.supervision or ("masks" if based else "labels"),
+            light=asked.light if asked.light is not None else based,
             grey=asked.grey if asked.grey is not None else all(_is_grey(shot.image) for shot in data.shots),
         )
         if options.adapter == "lora" and not based:
