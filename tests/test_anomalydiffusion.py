@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,8 +21,9 @@ from ias_zoo.synthesizer import Request
 from ias_zoo.testing.subject import disc, picture, toy_set
 from ias_zoo.training.checkpoint import latest_checkpoint
 from ias_zoo.training.lora import without_lora
-from ias_zoo.training.shots import TrainingSet, Window, load_shots
+from ias_zoo.training.shots import TrainingSet, load_shots
 from ias_zoo_anomalydiffusion.attention import Reweighting, code_weights, dilate, paper_weights, radius
+from ias_zoo_anomalydiffusion.drawing import composing_of
 from ias_zoo_anomalydiffusion.encoder import PAPER, SMALL, EqualLinear, SpatialEncoder
 from ias_zoo_anomalydiffusion.options import AnomalyDiffusionOptions
 from ias_zoo_anomalydiffusion.pictures import Pictures, augment, to_cells
@@ -198,7 +201,7 @@ def test_published_defaults() -> None:
     assert (options.lr, options.batch, options.augment) == (2e-2, 4, 0.5)
     assert (options.init_word, options.mask_init_word) == ("anomaly", "crack")
     assert (options.eta, options.mask_guidance) == (1.0, 5.0)
-    assert (options.adapter, options.reweight, options.compose) == ("embedding", "off", "off")
+    assert (options.adapter, options.reweight) == ("embedding", "off")
 
 
 # Masked loss
@@ -658,14 +661,57 @@ def test_previews_leave_the_training_as_it_is(random_base: Path, toys: TrainingS
         assert (tmp_path / "with" / name).read_bytes() == (tmp_path / "without" / name).read_bytes(), name
 
 
-def test_soft_composing_keeps_the_normal_away_from_the_mask(random_base: Path, fitted: AnomalyDiffusion) -> None:
-    soft = method(random_base, compose="soft", output="model")
-    soft._model, soft.manifest = fitted._model, fitted.manifest
+def painted(fitted: AnomalyDiffusion, request: Request, **options: Any) -> Any:
+    made = ias_zoo.load("anomalydiffusion", base=fitted.setup.base, device="cpu", **(QUICK | options))
+    made._model, made.manifest = fitted._model, fitted.manifest
+    return made.synthesize([request])[0]
+
+
+def test_where_a_sample_counts(fitted: AnomalyDiffusion) -> None:
     normal, mask = picture((64, 64), 1), np.zeros((64, 64), bool)
-    mask[8:16, 8:16] = True
+    mask[10:15, 10:15] = True
     request = Request(seed=1, normal=normal, mask=mask, defect="scratch")
-    (sample,) = soft.synthesize([request])
+    whole, soft, exact = (
+        painted(fitted, request, compose=how, output="model").image for how in ("off", "soft", "mask")
+    )
+    far, beyond = np.s_[32:], ~grown_by(mask, 1)
+    assert (whole != normal).any(axis=2)[far].mean() > 0.5, "through the autoencoder"
+    assert not (soft != normal)[far].any()
+    assert not (exact != normal)[beyond].any()
+    assert (soft != normal)[beyond].any(), "painted cells reach over the mask"
+    for image in (soft, exact):
+        assert np.array_equal(image[mask], whole[mask])
+
+
+def grown_by(mask: Any, pixels: int) -> Any:
+    side = 2 * pixels + 1
+    return cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
+
+
+def test_put_back_a_given_mask_counts_to_the_pixel(fitted: AnomalyDiffusion) -> None:
+    normal, mask = picture((300, 260), 1), np.zeros((300, 260), bool)
+    mask[140:160, 100:103] = True  # thinner than a pixel of the model
+    sample = painted(fitted, Request(seed=1, normal=normal, mask=mask, defect="scratch"))
     changed = (sample.image != normal).any(axis=2)
-    assert changed[mask].any()
-    assert not changed[32:].any()
-    assert Window(0, 0, 64).box == (slice(0, 64), slice(0, 64))
+    assert changed[mask].mean() > 0.9
+    assert not changed[~grown_by(mask, 1)].any()
+
+
+def test_where_samples_count_follows_from_the_base() -> None:
+    large, small = SimpleNamespace(small=False), SimpleNamespace(small=True)
+    options = AnomalyDiffusionOptions()
+    assert composing_of(options, large, whole=False) == "off", "published"
+    assert composing_of(options, large, whole=True) == "mask"
+    assert composing_of(options, small, whole=False) == "mask"
+    assert composing_of(AnomalyDiffusionOptions(compose="soft"), small, whole=True) == "soft"
+
+
+def test_grey_normals_are_painted_in_grey(fitted: AnomalyDiffusion) -> None:
+    normal = np.repeat(picture((64, 64), 1)[:, :, :1], 3, axis=2)
+    request = Request(seed=1, normal=normal, mask=disc((64, 64)), defect="scratch")
+    grey, free = (painted(fitted, request, compose="off", grey=wanted).image for wanted in (None, False))
+    assert (grey == grey[:, :, :1]).all()
+    assert (free != free[:, :, :1]).any()
+    coloured = Request(seed=1, normal=picture((64, 64), 1), mask=disc((64, 64)), defect="scratch")
+    image = painted(fitted, coloured, compose="off", grey=True).image
+    assert (image != image[:, :, :1]).any(), "only grey normals are"

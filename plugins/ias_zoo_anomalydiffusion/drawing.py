@@ -17,7 +17,7 @@ from ias_zoo.synthesizer import Drawn, Request
 from ias_zoo.training.lora import without_lora
 from ias_zoo.training.shots import Window, choose_window, see, see_mask
 from ias_zoo_anomalydiffusion.attention import Reweighting
-from ias_zoo_anomalydiffusion.composing import grown, mixed, put_back, spread_out
+from ias_zoo_anomalydiffusion.composing import grown, inside, mixed, put_back, spread_out
 from ias_zoo_anomalydiffusion.encoder import SpatialEncoder
 from ias_zoo_anomalydiffusion.pictures import signed, to_cells
 from ias_zoo_anomalydiffusion.sampling import along_border, draw_masks, paint
@@ -57,6 +57,11 @@ def cells_of(options: AnomalyDiffusionOptions, base: Base) -> str:
     return options.cells or ("any" if base.small else "one")
 
 
+def composing_of(options: AnomalyDiffusionOptions, base: Base, whole: bool) -> str:
+    """Where samples count, on a base; ``whole``: they are put back into a normal."""
+    return options.compose or ("mask" if whole or base.small else "off")
+
+
 def draw(
     model: Model,
     options: AnomalyDiffusionOptions,
@@ -84,6 +89,8 @@ def draw(
 
         guidance = options.guidance or (4.0 if base.small else 1.0)
         empty = None if guidance == 1.0 else _empty(base)
+        grey = normals.new_tensor([_in_grey(options, base, task.normal) for task in tasks], dtype=torch.bool)
+        grey = grey[:, None, None, None]
 
         def work(part: slice) -> list[RGB]:
             places = model.encoder(spread[part])
@@ -103,6 +110,7 @@ def draw(
                 empty=empty,
                 weighing=weighing,
             )
+            painted = torch.where(grey[part], painted.mean(dim=1, keepdim=True), painted)
             levels = ((painted.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
             return [np.ascontiguousarray(image) for image in levels]
 
@@ -112,15 +120,25 @@ def draw(
     for number, task in enumerate(tasks):
         told = {"prompt": prompts[number], "mask_tries": tries[number], "window": vars(task.window)}
         whole = task.given is not None if options.output is None else options.output == "normal"
-        share = grown(cells[number, 0].cpu().numpy() > 0, masks[number], base.cell)
         image, mask = images[number], masks[number]
+        how = composing_of(options, base, whole)
+        share = np.ones(mask.shape, np.float32)
+        if how == "soft":
+            share = grown(cells[number, 0].cpu().numpy() > 0, mask, base.cell)
+        elif how == "mask":  # put back, a given mask counts at the normal's own scale, to the pixel
+            share = inside(mask if task.given is None or not whole else task.given[task.window.box])
         if whole:
             image = put_back(task.normal, image, share, task.window)
             mask = spread_out(mask, task.window, task.normal.shape) if task.given is None else task.given
-        elif options.compose == "soft":
+        else:
             image = mixed(pictures[number], image, share)
         drawn.append(Drawn(image=image, mask=np.array(mask), drawn=told, defect=task.defect))
     return drawn
+
+
+def _in_grey(options: AnomalyDiffusionOptions, base: Base, normal: RGB) -> bool:
+    wanted = base.small if options.grey is None else options.grey
+    return wanted and bool((normal == normal[:, :, :1]).all())
 
 
 def _plan(model: Model, request: Request, rng: np.random.Generator) -> _Task:

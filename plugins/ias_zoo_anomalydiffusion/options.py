@@ -71,9 +71,12 @@ class AnomalyDiffusionOptions:
     output: Literal["model", "normal"] | None = option(
         None, "size of samples: the model's square, or the normal's own (pasted in); null: normal where a mask is given"
     )
-    compose: Literal["off", "soft"] = option(
-        "off", "keep the normal's own pixels away from the mask (ours); off: all pass through the autoencoder"
+    compose: Literal["off", "soft", "mask"] | None = option(
+        None,
+        "the sample counts everywhere (published), in the painted cells and softly around (ours) or in the mask alone "
+        "(ours), the normal elsewhere; null: mask with output=normal and at 128 pixels, else off",
     )
+    grey: bool | None = option(None, "samples of grey normals are grey (ours); null: at 128 pixels")
     sampling_batch: Annotated[int, Ge(1)] = option(8, "samples drawn at once")
     ema: Annotated[float, Interval(ge=0, lt=1)] = option(0.0, "decay of a moving average of the weights; 0: none")
     gradient_checkpointing: bool = option(False, "less memory, more time")
