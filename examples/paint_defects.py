@@ -37,6 +37,8 @@ normal = data.read(data.normals[0]).image
 height, width = normal.shape[:2]
 if arguments.mask:
     mask = read_mask(arguments.mask)
+    if mask.shape != (height, width):  # said before the fit, not after it
+        parser.error(f"{arguments.mask} is {mask.shape}; the first good picture is {(height, width)}")
 else:
     rows, columns = np.ogrid[:height, :width]
     mask = (rows - height / 2) ** 2 + (columns - width / 2) ** 2 < (min(height, width) / 20) ** 2

@@ -87,7 +87,7 @@ def draw(
         normals = torch.stack([signed(picture) for picture in pictures]).to(base.device)
         weighing = None if options.reweight == "off" else Reweighting(base.unet, options.reweight)
 
-        guidance = options.guidance or (4.0 if base.small else 1.0)
+        guidance = options.guidance or (7.0 if base.small else 1.0)
         empty = None if guidance == 1.0 else _empty(base)
         grey = normals.new_tensor([_in_grey(options, base, task.normal) for task in tasks], dtype=torch.bool)
         grey = grey[:, None, None, None]

@@ -55,7 +55,7 @@ class AnomalyDiffusionOptions:
         "off", "adaptive attention re-weighting, by the published code's form or the paper's"
     )
     guidance: Annotated[float, Ge(1)] | None = option(
-        None, "classifier-free guidance of the images; null: 1, which is none (published), at 128 pixels 4"
+        None, "classifier-free guidance of the images; null: 1, which is none (published), at 128 pixels 7"
     )
     sampling_steps: Annotated[int, Ge(2)] | None = option(None, "DDIM steps an image; null: 200, at 128 pixels 25")
     eta: Annotated[float, Interval(ge=0, le=1)] = option(1.0, "noise of the DDIM steps")
