@@ -449,6 +449,15 @@ def test_ddim_is_the_published_one(base: Base) -> None:
     assert torch.allclose(made, wanted, atol=1e-5)
 
 
+def test_predictions_are_kept_within_a_limit(base: Base) -> None:
+    noisy, told = 20 * torch.ones(1, 4, 8, 8), torch.zeros(1, 4, 8, 8)
+    free, kept = (
+        ddim(base, 25, limit).step(told, 481, noisy, eta=0.0).pred_original_sample.max() for limit in (None, 4.0)
+    )
+    assert free > 4
+    assert kept == 4
+
+
 def test_mask_pictures_become_masks() -> None:
     colours = torch.zeros(3, 4, 4)
     colours[:, 0, 0] = torch.tensor([1.0, 1.0, 0.5])  # mean 0.833

@@ -108,6 +108,7 @@ def draw(
                 eta=options.eta,
                 guidance=guidance,
                 empty=empty,
+                clip=options.clip or (4.0 if base.small else None),
                 weighing=weighing,
             )
             painted = torch.where(grey[part], painted.mean(dim=1, keepdim=True), painted)

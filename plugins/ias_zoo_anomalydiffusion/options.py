@@ -57,6 +57,10 @@ class AnomalyDiffusionOptions:
     guidance: Annotated[float, Ge(1)] | None = option(
         None, "classifier-free guidance of the images; null: 1, which is none (published), at 128 pixels 7"
     )
+    clip: Annotated[float, Gt(0)] | None = option(
+        None,
+        "predicted clean latents are kept within this, against guidance's overshoot (ours); null: not, at 128 pixels 4",
+    )
     sampling_steps: Annotated[int, Ge(2)] | None = option(None, "DDIM steps an image; null: 200, at 128 pixels 25")
     eta: Annotated[float, Interval(ge=0, le=1)] = option(1.0, "noise of the DDIM steps")
     mask_sampling_steps: Annotated[int, Ge(2)] | None = option(None, "DDIM steps a mask; null: 100, at 128 pixels 20")
