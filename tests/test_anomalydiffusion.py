@@ -23,7 +23,7 @@ from ias_zoo.training.checkpoint import latest_checkpoint
 from ias_zoo.training.lora import without_lora
 from ias_zoo.training.shots import TrainingSet, load_shots
 from ias_zoo_anomalydiffusion.attention import Reweighting, code_weights, dilate, paper_weights, radius
-from ias_zoo_anomalydiffusion.drawing import composing_of
+from ias_zoo_anomalydiffusion.drawing import composing_of, masks_of
 from ias_zoo_anomalydiffusion.encoder import PAPER, SMALL, EqualLinear, SpatialEncoder
 from ias_zoo_anomalydiffusion.options import AnomalyDiffusionOptions
 from ias_zoo_anomalydiffusion.pictures import Pictures, augment, to_cells
@@ -40,6 +40,7 @@ QUICK: dict[str, Any] = {
     "mask_sampling_steps": 2,
     "mask_threshold": -0.9,
     "mask_border": "keep",
+    "masks": "drawn",
     "batch": 2,
     "guidance": 1.0,
 }
@@ -621,6 +622,25 @@ def test_unknown_types_and_hopeless_masks_are_refused_in_words(fitted: AnomalyDi
         never.synthesize(requests(1))
 
 
+def test_masks_of_the_shots(random_base: Path, toys: TrainingSet, tmp_path: Path) -> None:
+    made = method(random_base, masks="shots")
+    report = made.fit(toys, out=tmp_path / "weights")
+    assert [stage.name for stage in report.stages] == ["anomaly"]
+    assert made._model is not None
+    ours = made._model.shot_masks["scratch"]
+    known = [np.flip(mask, axes) for mask in ours for axes in ((), (0,), (1,), (0, 1))]
+    samples = made.synthesize(requests(6))
+    for sample in samples:
+        assert any(np.array_equal(sample.mask, mask) for mask in known)
+    assert len({sample.mask.tobytes() for sample in samples}) > 1
+    again = ias_zoo.load("anomalydiffusion", str(tmp_path / "weights"), base=str(random_base), device="cpu")
+    for one, other in zip(samples, again.synthesize(requests(6)), strict=True):
+        assert np.array_equal(one.image, other.image)
+        assert np.array_equal(one.mask, other.mask)
+    with pytest.raises(OptionError, match="masks"):
+        ias_zoo.load("anomalydiffusion", str(tmp_path / "weights"), base=str(random_base), masks="drawn")
+
+
 def test_one_shot(random_base: Path, tmp_path: Path) -> None:
     made = method(random_base, batch=4)
     report = made.fit(load_shots(toy_set(tmp_path / "toys"), shots=1))
@@ -706,13 +726,14 @@ def test_put_back_a_given_mask_counts_to_the_pixel(fitted: AnomalyDiffusion) -> 
     assert not changed[~grown_by(mask, 1)].any()
 
 
-def test_where_samples_count_follows_from_the_base() -> None:
+def test_what_follows_from_the_base() -> None:
     large, small = SimpleNamespace(small=False), SimpleNamespace(small=True)
     options = AnomalyDiffusionOptions()
     assert composing_of(options, large, whole=False) == "off", "published"
     assert composing_of(options, large, whole=True) == "mask"
     assert composing_of(options, small, whole=False) == "mask"
     assert composing_of(AnomalyDiffusionOptions(compose="soft"), small, whole=True) == "soft"
+    assert (masks_of(options, large), masks_of(options, small)) == ("drawn", "shots")
 
 
 def test_grey_normals_are_painted_in_grey(fitted: AnomalyDiffusion) -> None:

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Model:
-    """What samples are made with: a base and what was trained for it. ``crop``: the side of the crops it saw."""
+    """What samples are made with: a base and what was trained for it.
+
+    ``crop``: the side of the crops it saw. ``shot_masks``: the shots' masks as it saw them, S x S, by type.
+    """
 
     base: Base
     defects: tuple[str, ...]
@@ -38,6 +41,7 @@ class Model:
     encoder: SpatialEncoder
     mask_tokens: Vectors
     crop: int | None
+    shot_masks: dict[str, list[Mask]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,11 @@ class _Task:
 def cells_of(options: AnomalyDiffusionOptions, base: Base) -> str:
     """How masks become latent cells on a base."""
     return options.cells or ("any" if base.small else "one")
+
+
+def masks_of(options: AnomalyDiffusionOptions, base: Base) -> str:
+    """Where masks come from on a base when none is given."""
+    return options.masks or ("shots" if base.small else "drawn")
 
 
 def composing_of(options: AnomalyDiffusionOptions, base: Base, whole: bool) -> str:
@@ -162,6 +171,8 @@ def _masks(
     for number, task in enumerate(tasks):
         if task.given is not None:
             found[number] = see_mask(task.given, task.window, base.resolution)
+        elif masks_of(options, base) == "shots":
+            found[number] = _mirrored(model.shot_masks[task.defect], task.rng)
     reject = options.mask_border == "reject" or (options.mask_border is None and model.crop is None)
     for _ in range(options.mask_tries):
         wanted = [task for number, task in enumerate(tasks) if number not in found]
@@ -183,6 +194,15 @@ def _masks(
                 + "; fit with more mask_steps, set mask_threshold lower or mask_border=keep, or give masks"
             )
     return [found[number] for number in range(len(tasks))], tries
+
+
+def _mirrored(masks: Sequence[Mask], rng: np.random.Generator) -> Mask:
+    """One of the masks, as it is or mirrored along one axis or both."""
+    mask = masks[int(rng.integers(len(masks)))]
+    for axis in (0, 1):
+        if rng.random() < 0.5:
+            mask = np.flip(mask, axis)
+    return np.ascontiguousarray(mask)
 
 
 def _empty(base: Base) -> torch.Tensor:

@@ -71,6 +71,11 @@ class AnomalyDiffusionOptions:
     mask_border: Literal["reject", "keep"] | None = option(
         None, "masks that run along the border: drawn again (published) or kept; null: keep where shots were cropped"
     )
+    masks: Literal["drawn", "shots"] | None = option(
+        None,
+        "where none is given: masks drawn by the mask tokens (published), or a shot's, mirrored at random (ours), "
+        "without the mask tokens' training; null: drawn, at 128 pixels shots",
+    )
     mask_tries: Annotated[int, Ge(1)] = option(10, "how often a mask is drawn before it is given up")
     output: Literal["model", "normal"] | None = option(
         None, "size of samples: the model's square, or the normal's own (pasted in); null: normal where a mask is given"
