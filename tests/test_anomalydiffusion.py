@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,8 +21,9 @@ from ias_zoo.synthesizer import Request
 from ias_zoo.testing.subject import disc, picture, toy_set
 from ias_zoo.training.checkpoint import latest_checkpoint
 from ias_zoo.training.lora import without_lora
-from ias_zoo.training.shots import TrainingSet, Window, load_shots
+from ias_zoo.training.shots import TrainingSet, load_shots
 from ias_zoo_anomalydiffusion.attention import Reweighting, code_weights, dilate, paper_weights, radius
+from ias_zoo_anomalydiffusion.drawing import composing_of, masks_of
 from ias_zoo_anomalydiffusion.encoder import PAPER, SMALL, EqualLinear, SpatialEncoder
 from ias_zoo_anomalydiffusion.options import AnomalyDiffusionOptions
 from ias_zoo_anomalydiffusion.pictures import Pictures, augment, to_cells
@@ -37,6 +40,7 @@ QUICK: dict[str, Any] = {
     "mask_sampling_steps": 2,
     "mask_threshold": -0.9,
     "mask_border": "keep",
+    "masks": "drawn",
     "batch": 2,
     "guidance": 1.0,
 }
@@ -198,7 +202,7 @@ def test_published_defaults() -> None:
     assert (options.lr, options.batch, options.augment) == (2e-2, 4, 0.5)
     assert (options.init_word, options.mask_init_word) == ("anomaly", "crack")
     assert (options.eta, options.mask_guidance) == (1.0, 5.0)
-    assert (options.adapter, options.reweight, options.compose) == ("embedding", "off", "off")
+    assert (options.adapter, options.reweight) == ("embedding", "off")
 
 
 # Masked loss
@@ -446,6 +450,15 @@ def test_ddim_is_the_published_one(base: Base) -> None:
     assert torch.allclose(made, wanted, atol=1e-5)
 
 
+def test_predictions_are_kept_within_a_limit(base: Base) -> None:
+    noisy, told = 20 * torch.ones(1, 4, 8, 8), torch.zeros(1, 4, 8, 8)
+    free, kept = (
+        ddim(base, 25, limit).step(told, 481, noisy, eta=0.0).pred_original_sample.max() for limit in (None, 4.0)
+    )
+    assert free > 4
+    assert kept == 4
+
+
 def test_mask_pictures_become_masks() -> None:
     colours = torch.zeros(3, 4, 4)
     colours[:, 0, 0] = torch.tensor([1.0, 1.0, 0.5])  # mean 0.833
@@ -609,6 +622,25 @@ def test_unknown_types_and_hopeless_masks_are_refused_in_words(fitted: AnomalyDi
         never.synthesize(requests(1))
 
 
+def test_masks_of_the_shots(random_base: Path, toys: TrainingSet, tmp_path: Path) -> None:
+    made = method(random_base, masks="shots")
+    report = made.fit(toys, out=tmp_path / "weights")
+    assert [stage.name for stage in report.stages] == ["anomaly"]
+    assert made._model is not None
+    ours = made._model.shot_masks["scratch"]
+    known = [np.flip(mask, axes) for mask in ours for axes in ((), (0,), (1,), (0, 1))]
+    samples = made.synthesize(requests(6))
+    for sample in samples:
+        assert any(np.array_equal(sample.mask, mask) for mask in known)
+    assert len({sample.mask.tobytes() for sample in samples}) > 1
+    again = ias_zoo.load("anomalydiffusion", str(tmp_path / "weights"), base=str(random_base), device="cpu")
+    for one, other in zip(samples, again.synthesize(requests(6)), strict=True):
+        assert np.array_equal(one.image, other.image)
+        assert np.array_equal(one.mask, other.mask)
+    with pytest.raises(OptionError, match="masks"):
+        ias_zoo.load("anomalydiffusion", str(tmp_path / "weights"), base=str(random_base), masks="drawn")
+
+
 def test_one_shot(random_base: Path, tmp_path: Path) -> None:
     made = method(random_base, batch=4)
     report = made.fit(load_shots(toy_set(tmp_path / "toys"), shots=1))
@@ -658,14 +690,58 @@ def test_previews_leave_the_training_as_it_is(random_base: Path, toys: TrainingS
         assert (tmp_path / "with" / name).read_bytes() == (tmp_path / "without" / name).read_bytes(), name
 
 
-def test_soft_composing_keeps_the_normal_away_from_the_mask(random_base: Path, fitted: AnomalyDiffusion) -> None:
-    soft = method(random_base, compose="soft", output="model")
-    soft._model, soft.manifest = fitted._model, fitted.manifest
+def painted(fitted: AnomalyDiffusion, request: Request, **options: Any) -> Any:
+    made = ias_zoo.load("anomalydiffusion", base=fitted.setup.base, device="cpu", **(QUICK | options))
+    made._model, made.manifest = fitted._model, fitted.manifest
+    return made.synthesize([request])[0]
+
+
+def test_where_a_sample_counts(fitted: AnomalyDiffusion) -> None:
     normal, mask = picture((64, 64), 1), np.zeros((64, 64), bool)
-    mask[8:16, 8:16] = True
+    mask[10:15, 10:15] = True
     request = Request(seed=1, normal=normal, mask=mask, defect="scratch")
-    (sample,) = soft.synthesize([request])
+    whole, soft, exact = (
+        painted(fitted, request, compose=how, output="model").image for how in ("off", "soft", "mask")
+    )
+    far, beyond = np.s_[32:], ~grown_by(mask, 1)
+    assert (whole != normal).any(axis=2)[far].mean() > 0.5, "through the autoencoder"
+    assert not (soft != normal)[far].any()
+    assert not (exact != normal)[beyond].any()
+    assert (soft != normal)[beyond].any(), "painted cells reach over the mask"
+    for image in (soft, exact):
+        assert np.array_equal(image[mask], whole[mask])
+
+
+def grown_by(mask: Any, pixels: int) -> Any:
+    side = 2 * pixels + 1
+    return cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
+
+
+def test_put_back_a_given_mask_counts_to_the_pixel(fitted: AnomalyDiffusion) -> None:
+    normal, mask = picture((300, 260), 1), np.zeros((300, 260), bool)
+    mask[140:160, 100:103] = True  # thinner than a pixel of the model
+    sample = painted(fitted, Request(seed=1, normal=normal, mask=mask, defect="scratch"))
     changed = (sample.image != normal).any(axis=2)
-    assert changed[mask].any()
-    assert not changed[32:].any()
-    assert Window(0, 0, 64).box == (slice(0, 64), slice(0, 64))
+    assert changed[mask].mean() > 0.9
+    assert not changed[~grown_by(mask, 1)].any()
+
+
+def test_what_follows_from_the_base() -> None:
+    large, small = SimpleNamespace(small=False), SimpleNamespace(small=True)
+    options = AnomalyDiffusionOptions()
+    assert composing_of(options, large, whole=False) == "off", "published"
+    assert composing_of(options, large, whole=True) == "mask"
+    assert composing_of(options, small, whole=False) == "mask"
+    assert composing_of(AnomalyDiffusionOptions(compose="soft"), small, whole=True) == "soft"
+    assert (masks_of(options, large), masks_of(options, small)) == ("drawn", "shots")
+
+
+def test_grey_normals_are_painted_in_grey(fitted: AnomalyDiffusion) -> None:
+    normal = np.repeat(picture((64, 64), 1)[:, :, :1], 3, axis=2)
+    request = Request(seed=1, normal=normal, mask=disc((64, 64)), defect="scratch")
+    grey, free = (painted(fitted, request, compose="off", grey=wanted).image for wanted in (None, False))
+    assert (grey == grey[:, :, :1]).all()
+    assert (free != free[:, :, :1]).any()
+    coloured = Request(seed=1, normal=picture((64, 64), 1), mask=disc((64, 64)), defect="scratch")
+    image = painted(fitted, coloured, compose="off", grey=True).image
+    assert (image != image[:, :, :1]).any(), "only grey normals are"

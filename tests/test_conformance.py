@@ -35,6 +35,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "sampling_steps": 3,
         "mask_sampling_steps": 2,
         "mask_threshold": -0.9,
+        "masks": "drawn",
         "mask_border": "keep",
     },
     "dualanodiff": {"steps": 2, "sampling_steps": 4, "rank": 2},

@@ -26,6 +26,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "sampling_steps": 3,
         "mask_sampling_steps": 2,
         "mask_threshold": -0.9,
+        "masks": "drawn",
         "mask_border": "keep",
     },
     "dualanodiff": {"steps": 1, "sampling_steps": 2, "rank": 2},

@@ -77,7 +77,7 @@ def test_a_method_on_it_end_to_end(ldm_base: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     data = toy_set(tmp_path / "toys")
     options = {"steps": 1, "mask_steps": 1, "sampling_steps": 3, "mask_sampling_steps": 2, "mask_threshold": -0.9}
-    made = ias_zoo.load("anomalydiffusion", base=str(ldm_base), device="cpu", **options)
+    made = ias_zoo.load("anomalydiffusion", base=str(ldm_base), device="cpu", masks="drawn", **options)
     made.fit(data, count=2, out=tmp_path / "weights")
     again = ias_zoo.load("anomalydiffusion", str(tmp_path / "weights"), base=str(ldm_base), device="cpu")
     one, other = (synthesizer.generate(1, data, defect="scratch")[0] for synthesizer in (made, again))

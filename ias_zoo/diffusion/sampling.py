@@ -28,14 +28,16 @@ def dpm_solver(base: Base, steps: int) -> DPMSolverMultistepScheduler:
     return solver
 
 
-def ddim(base: Base, steps: int) -> DDIMScheduler:
+def ddim(base: Base, steps: int, limit: float | None = None) -> DDIMScheduler:
     """DDIM as the latent-diffusion code runs it: timesteps from 1 upwards, the last step ends at the first noise level.
 
-    200 steps of 1000 are 996, 991, ..., 1.
+    200 steps of 1000 are 996, 991, ..., 1. With a limit the clean latents predicted at each step are clipped to
+    [-limit, limit]; strong guidance overshoots them.
     """
     solver = DDIMScheduler.from_config(
         base.scheduler.config,
-        clip_sample=False,
+        clip_sample=limit is not None,
+        clip_sample_range=limit or 1.0,
         thresholding=False,
         rescale_betas_zero_snr=False,
         set_alpha_to_one=False,

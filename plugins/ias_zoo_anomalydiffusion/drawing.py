@@ -17,7 +17,7 @@ from ias_zoo.synthesizer import Drawn, Request
 from ias_zoo.training.lora import without_lora
 from ias_zoo.training.shots import Window, choose_window, see, see_mask
 from ias_zoo_anomalydiffusion.attention import Reweighting
-from ias_zoo_anomalydiffusion.composing import grown, mixed, put_back, spread_out
+from ias_zoo_anomalydiffusion.composing import grown, inside, mixed, put_back, spread_out
 from ias_zoo_anomalydiffusion.encoder import SpatialEncoder
 from ias_zoo_anomalydiffusion.pictures import signed, to_cells
 from ias_zoo_anomalydiffusion.sampling import along_border, draw_masks, paint
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Model:
-    """What samples are made with: a base and what was trained for it. ``crop``: the side of the crops it saw."""
+    """What samples are made with: a base and what was trained for it.
+
+    ``crop``: the side of the crops it saw. ``shot_masks``: the shots' masks as it saw them, S x S, by type.
+    """
 
     base: Base
     defects: tuple[str, ...]
@@ -38,6 +41,7 @@ class Model:
     encoder: SpatialEncoder
     mask_tokens: Vectors
     crop: int | None
+    shot_masks: dict[str, list[Mask]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,16 @@ class _Task:
 def cells_of(options: AnomalyDiffusionOptions, base: Base) -> str:
     """How masks become latent cells on a base."""
     return options.cells or ("any" if base.small else "one")
+
+
+def masks_of(options: AnomalyDiffusionOptions, base: Base) -> str:
+    """Where masks come from on a base when none is given."""
+    return options.masks or ("shots" if base.small else "drawn")
+
+
+def composing_of(options: AnomalyDiffusionOptions, base: Base, whole: bool) -> str:
+    """Where samples count, on a base; ``whole``: they are put back into a normal."""
+    return options.compose or ("mask" if whole or base.small else "off")
 
 
 def draw(
@@ -82,8 +96,10 @@ def draw(
         normals = torch.stack([signed(picture) for picture in pictures]).to(base.device)
         weighing = None if options.reweight == "off" else Reweighting(base.unet, options.reweight)
 
-        guidance = options.guidance or (4.0 if base.small else 1.0)
+        guidance = options.guidance or (7.0 if base.small else 1.0)
         empty = None if guidance == 1.0 else _empty(base)
+        grey = normals.new_tensor([_in_grey(options, base, task.normal) for task in tasks], dtype=torch.bool)
+        grey = grey[:, None, None, None]
 
         def work(part: slice) -> list[RGB]:
             places = model.encoder(spread[part])
@@ -101,8 +117,10 @@ def draw(
                 eta=options.eta,
                 guidance=guidance,
                 empty=empty,
+                clip=options.clip or (4.0 if base.small else None),
                 weighing=weighing,
             )
+            painted = torch.where(grey[part], painted.mean(dim=1, keepdim=True), painted)
             levels = ((painted.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
             return [np.ascontiguousarray(image) for image in levels]
 
@@ -112,15 +130,25 @@ def draw(
     for number, task in enumerate(tasks):
         told = {"prompt": prompts[number], "mask_tries": tries[number], "window": vars(task.window)}
         whole = task.given is not None if options.output is None else options.output == "normal"
-        share = grown(cells[number, 0].cpu().numpy() > 0, masks[number], base.cell)
         image, mask = images[number], masks[number]
+        how = composing_of(options, base, whole)
+        share = np.ones(mask.shape, np.float32)
+        if how == "soft":
+            share = grown(cells[number, 0].cpu().numpy() > 0, mask, base.cell)
+        elif how == "mask":  # put back, a given mask counts at the normal's own scale, to the pixel
+            share = inside(mask if task.given is None or not whole else task.given[task.window.box])
         if whole:
             image = put_back(task.normal, image, share, task.window)
             mask = spread_out(mask, task.window, task.normal.shape) if task.given is None else task.given
-        elif options.compose == "soft":
+        else:
             image = mixed(pictures[number], image, share)
         drawn.append(Drawn(image=image, mask=np.array(mask), drawn=told, defect=task.defect))
     return drawn
+
+
+def _in_grey(options: AnomalyDiffusionOptions, base: Base, normal: RGB) -> bool:
+    wanted = base.small if options.grey is None else options.grey
+    return wanted and bool((normal == normal[:, :, :1]).all())
 
 
 def _plan(model: Model, request: Request, rng: np.random.Generator) -> _Task:
@@ -143,6 +171,8 @@ def _masks(
     for number, task in enumerate(tasks):
         if task.given is not None:
             found[number] = see_mask(task.given, task.window, base.resolution)
+        elif masks_of(options, base) == "shots":
+            found[number] = _mirrored(model.shot_masks[task.defect], task.rng)
     reject = options.mask_border == "reject" or (options.mask_border is None and model.crop is None)
     for _ in range(options.mask_tries):
         wanted = [task for number, task in enumerate(tasks) if number not in found]
@@ -164,6 +194,15 @@ def _masks(
                 + "; fit with more mask_steps, set mask_threshold lower or mask_border=keep, or give masks"
             )
     return [found[number] for number in range(len(tasks))], tries
+
+
+def _mirrored(masks: Sequence[Mask], rng: np.random.Generator) -> Mask:
+    """One of the masks, as it is or mirrored along one axis or both."""
+    mask = masks[int(rng.integers(len(masks)))]
+    for axis in (0, 1):
+        if rng.random() < 0.5:
+            mask = np.flip(mask, axis)
+    return np.ascontiguousarray(mask)
 
 
 def _empty(base: Base) -> torch.Tensor:

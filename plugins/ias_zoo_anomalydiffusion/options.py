@@ -55,7 +55,11 @@ class AnomalyDiffusionOptions:
         "off", "adaptive attention re-weighting, by the published code's form or the paper's"
     )
     guidance: Annotated[float, Ge(1)] | None = option(
-        None, "classifier-free guidance of the images; null: 1, which is none (published), at 128 pixels 4"
+        None, "classifier-free guidance of the images; null: 1, which is none (published), at 128 pixels 7"
+    )
+    clip: Annotated[float, Gt(0)] | None = option(
+        None,
+        "predicted clean latents are kept within this, against guidance's overshoot (ours); null: not, at 128 pixels 4",
     )
     sampling_steps: Annotated[int, Ge(2)] | None = option(None, "DDIM steps an image; null: 200, at 128 pixels 25")
     eta: Annotated[float, Interval(ge=0, le=1)] = option(1.0, "noise of the DDIM steps")
@@ -67,13 +71,21 @@ class AnomalyDiffusionOptions:
     mask_border: Literal["reject", "keep"] | None = option(
         None, "masks that run along the border: drawn again (published) or kept; null: keep where shots were cropped"
     )
+    masks: Literal["drawn", "shots"] | None = option(
+        None,
+        "where none is given: masks drawn by the mask tokens (published), or a shot's, mirrored at random (ours), "
+        "without the mask tokens' training; null: drawn, at 128 pixels shots",
+    )
     mask_tries: Annotated[int, Ge(1)] = option(10, "how often a mask is drawn before it is given up")
     output: Literal["model", "normal"] | None = option(
         None, "size of samples: the model's square, or the normal's own (pasted in); null: normal where a mask is given"
     )
-    compose: Literal["off", "soft"] = option(
-        "off", "keep the normal's own pixels away from the mask (ours); off: all pass through the autoencoder"
+    compose: Literal["off", "soft", "mask"] | None = option(
+        None,
+        "the sample counts everywhere (published), in the painted cells and softly around (ours) or in the mask alone "
+        "(ours), the normal elsewhere; null: mask with output=normal and at 128 pixels, else off",
     )
+    grey: bool | None = option(None, "samples of grey normals are grey (ours); null: at 128 pixels")
     sampling_batch: Annotated[int, Ge(1)] = option(8, "samples drawn at once")
     ema: Annotated[float, Interval(ge=0, lt=1)] = option(0.0, "decay of a moving average of the weights; 0: none")
     gradient_checkpointing: bool = option(False, "less memory, more time")

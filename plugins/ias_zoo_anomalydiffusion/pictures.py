@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from ias_zoo.diffusion.base import generator
 from ias_zoo.generation.seeds import seed_for
-from ias_zoo.training.shots import Shot, Window, see, see_mask, shot_window
+from ias_zoo.training.shots import Shot, TrainingSet, Window, see, see_mask, shot_window
 
 if TYPE_CHECKING:
     from ias_zoo.synthesizer import RGB, Mask
@@ -70,6 +70,16 @@ class Pictures:
             generators=[generator(seed_for(seed, number)) for number in range(self.size)],
             rng=rng,
         )
+
+
+def shot_masks(data: TrainingSet, crop: int | None, resolution: int, seed: int) -> dict[str, list[Mask]]:
+    """The masks of all shots as a model of this resolution sees them, S x S, by defect type."""
+    rng = np.random.default_rng(seed)
+    found: dict[str, list[Mask]] = {}
+    for shot in data.shots:
+        seen = see_mask(shot.mask, shot_window(shot, crop, rng), resolution)
+        found.setdefault(shot.defect, []).append(seen)
+    return found
 
 
 def augment(

@@ -27,12 +27,12 @@ METHODS: tuple[Method, ...] = (
         base=Base("CompVis/ldm-text2im-large-256", "30de525ca11a880baea4962827fb6cb0bb268955"),
         licences=Licences(base_weights="Apache-2.0", original_code="MIT", training_data="LAION (mixed)"),
         cost=Cost(
-            1900, 1120, "one thread of a busy x86 machine, CPU time, base tiny, mask given; memory while fitting"
+            1200, 1120, "one thread of a busy x86 machine, CPU time, base tiny, mask given; memory while fitting"
         ),
         fidelity=Fidelity.WHERE_PUBLIC,
         fidelity_note="embedding, losses, both re-weightings and samplers as published; its dataset splits are not",
         card="ias_zoo_model_cards:anomalydiffusion.md",
-        quick={"steps": 120, "mask_steps": 60},
+        quick={"steps": 120},
         requires=("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors"),
         install="pip install 'ias-zoo[diffusion]'",
     ),

@@ -92,6 +92,7 @@ def paint(
     eta: float,
     guidance: float = 1.0,
     empty: torch.Tensor | None = None,
+    clip: float | None = None,
     weighing: Reweighting | None = None,
 ) -> torch.Tensor:
     """Paint defects into normals by blended sampling.
@@ -109,6 +110,8 @@ def paint(
         B x 77 x D embeddings, and where the anomaly's vectors are in each.
     guidance, empty:
         Above 1, eps_empty + guidance (eps_text - eps_empty), with ``empty`` 1 x 77 x D of the empty prompt.
+    clip:
+        Predicted clean latents are kept within this (ours).
     weighing:
         Entered by the caller; None: no re-weighting.
 
@@ -144,7 +147,7 @@ def paint(
 
     if weighing is not None:
         weighing.spans, weighing.weights = spans, None
-    return base.decode(_run(base, predict, generators, steps, eta, before))
+    return base.decode(_run(base, predict, generators, steps, eta, before, clip))
 
 
 def blend(
@@ -172,9 +175,10 @@ def _run(
     steps: int,
     eta: float,
     before: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor] | None = None,
+    clip: float | None = None,
 ) -> torch.Tensor:
     """DDIM from noise to clean latents. ``before`` is also told the step before's guess of them."""
-    solver: Any = ddim(base, steps)
+    solver: Any = ddim(base, steps, clip)
     shape = latent_shape(base)
     latents = gaussian(shape, generators, base.device)
     guess: torch.Tensor | None = None

@@ -35,9 +35,9 @@ from ias_zoo.training.report import TrainingReport
 from ias_zoo.training.shots import TrainingSet, choose_crop
 from ias_zoo.training.trainable import FitRun, TrainableSynthesizer
 from ias_zoo.training.trainer import Schedule, train
-from ias_zoo_anomalydiffusion.drawing import Model, cells_of, draw
+from ias_zoo_anomalydiffusion.drawing import Model, cells_of, draw, masks_of
 from ias_zoo_anomalydiffusion.encoder import SIZES, SpatialEncoder
-from ias_zoo_anomalydiffusion.pictures import Pictures
+from ias_zoo_anomalydiffusion.pictures import Pictures, shot_masks
 from ias_zoo_anomalydiffusion.stages import AnomalyStage, MaskStage
 from ias_zoo_anomalydiffusion.words import Vectors, word_vector
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from ias_zoo.synthesizer import RGB, Mask
     from ias_zoo_anomalydiffusion.options import AnomalyDiffusionOptions
 
-LORA, TOKENS, ENCODER = "unet_lora", "tokens.safetensors", "encoder.safetensors"
+LORA, TOKENS, ENCODER, MASKS = "unet_lora", "tokens.safetensors", "encoder.safetensors", "shot_masks.safetensors"
 CROSS = ["attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"]
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 
@@ -58,7 +58,7 @@ class AnomalyDiffusion(TrainableSynthesizer):
 
     options: AnomalyDiffusionOptions
     devices = ("cpu", "cuda")
-    trained_options = ("adapter", "rank", "lora_targets", "tokens", "spatial_tokens", "mask_tokens", "encoder")
+    trained_options = ("adapter", "rank", "lora_targets", "tokens", "spatial_tokens", "mask_tokens", "encoder", "masks")
 
     def __init__(self, setup: Setup) -> None:
         self._model: Model | None = None
@@ -87,6 +87,9 @@ class AnomalyDiffusion(TrainableSynthesizer):
         if options.adapter == "lora":
             targets = CROSS if options.lora_targets == "cross" else ATTENTION
             add_lora(base.unet, options.rank, targets)
+        drawn = masks_of(options, base) == "drawn"
+        if not drawn:
+            model.shot_masks = shot_masks(data, crop, base.resolution, seed_for(run.seed, "shot masks"))
         if options.gradient_checkpointing:
             base.unet.enable_gradient_checkpointing()
         report = TrainingReport(self.method.name, base.name, base.resolution, crop, data.files, data.defects)
@@ -124,7 +127,7 @@ class AnomalyDiffusion(TrainableSynthesizer):
         types = len(data.defects)
         steps = options.steps or (150 * types if base.small else 300_000)
         mask_steps = types * (options.mask_steps or (100 if base.small else 30_000))
-        for stage, count in ((anomaly, steps), (masks, mask_steps)):
+        for stage, count in ((anomaly, steps), (masks, mask_steps))[: 2 if drawn else 1]:
             schedule = Schedule(
                 steps=count,
                 checkpoint_every=options.checkpoint_every,
@@ -188,6 +191,7 @@ class AnomalyDiffusion(TrainableSynthesizer):
             encoder=encoder.to(base.device).eval(),
             mask_tokens=Vectors(defects, mask_start, options.mask_tokens).to(base.device),
             crop=crop,
+            shot_masks={},
         )
 
     # Sampling
@@ -215,7 +219,7 @@ class AnomalyDiffusion(TrainableSynthesizer):
         return self._model.base.name, self._model.base.revision
 
     def write_parts(self, folder: Path) -> None:
-        """The vectors, the encoder, and the adapters in peft's format where there are any."""
+        """The vectors, the encoder; the shots' masks and the adapters in peft's format where there are any."""
         model = self._model
         assert model is not None  # noqa: S101 - fitted
         vectors = {
@@ -227,6 +231,13 @@ class AnomalyDiffusion(TrainableSynthesizer):
         save_file(
             {name: t.detach().cpu().contiguous() for name, t in model.encoder.state_dict().items()}, folder / ENCODER
         )
+        if model.shot_masks:
+            kept = {
+                f"{model.defects.index(defect)}.{number}": torch.from_numpy(mask)
+                for defect, masks in model.shot_masks.items()
+                for number, mask in enumerate(masks)
+            }
+            save_file(kept, folder / MASKS)
         if self.options.adapter == "lora":
             save_lora(model.base.unet, folder / LORA)
 
@@ -239,6 +250,10 @@ class AnomalyDiffusion(TrainableSynthesizer):
             for kind, table in (("anomaly", model.tokens), ("masks", model.mask_tokens)):
                 table.load_state_dict({f"rows.{n}": vectors[f"{kind}.{n}"] for n in range(len(manifest.defects))})
             model.encoder.load_state_dict(load_file(folder / ENCODER))
+            if masks_of(self.options, base) == "shots":
+                for name, mask in sorted(load_file(folder / MASKS).items(), key=_by_numbers):
+                    defect = manifest.defects[int(name.split(".")[0])]
+                    model.shot_masks.setdefault(defect, []).append(mask.bool().numpy())
             if self.options.adapter == "lora":
                 load_lora(base.unet, folder / LORA)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -247,6 +262,10 @@ class AnomalyDiffusion(TrainableSynthesizer):
         for module in (base.unet, model.tokens, model.encoder, model.mask_tokens):
             module.requires_grad_(False).eval()
         self._model = model
+
+
+def _by_numbers(entry: tuple[str, torch.Tensor]) -> list[int]:
+    return [int(part) for part in entry[0].split(".")]
 
 
 def _as_picture(mask: Mask, side: int) -> RGB:
