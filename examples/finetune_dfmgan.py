@@ -1,10 +1,10 @@
 """Both stages of a method that trains its own base: good parts to a base, a handful of defects on it, 100 pairs out.
 
-    python examples/finetune_dfmgan.py parts/ result/ [--base FOLDER]
+    python examples/finetune_dfmgan.py parts/ result/ [--base tiny]
 
 ``parts/`` holds good pictures (train/good), a handful of defective ones (test/<defect>) and their masks
-(ground_truth/<defect>/<name>_mask.png). Without ``--base``, one of 256 pixels is trained on the good pictures first, as
-published: a day on one GPU.
+(ground_truth/<defect>/<name>_mask.png). ``--base tiny`` starts from a small embedded base: minutes, 64 pixels.
+Without ``--base``, one of 256 pixels is trained on the good pictures first, as published: a day on one GPU.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from ias_zoo.report.contact_sheet import sheet_of_run
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("data", type=Path)
 parser.add_argument("out", type=Path)
-parser.add_argument("--base", help="what `ias-zoo fit dfmgan --stage base` wrote: a folder or a Hub repository")
+parser.add_argument("--base", help="tiny, or what `fit dfmgan --stage base` wrote: a folder or a Hub repository")
 parser.add_argument("--shots", type=int, help="shots of each defect type, one a group; default: a third of the groups")
 parser.add_argument("-n", type=int, default=100)
 arguments = parser.parse_args()
