@@ -35,6 +35,7 @@ def _row(row: Row, arms: tuple[str, ...]) -> dict[str, Any]:
     uses = {one.result["use"].get(BOTH) for one in row.experiments} - {None}
     return {
         "method": row.method,
+        "options": row.experiments[0].result["identity"].get("options", {}),
         "gain": list(row.gain.values()),
         "verdict": row.verdict,
         "use": sorted(uses),
@@ -55,7 +56,7 @@ def table(kept: dict[str, Any]) -> str:
         alone = SHOTS in row["scores"]
         scores = [_text(row["scores"][SHOTS if alone else BOTH][name]) for name in SCORES]
         cells = [
-            "**shots alone**" if alone else f"`{row['method']}`",
+            "**shots alone**" if alone else _name(row),
             "" if alone else _text(row["gain"], sign=True) + _few(row["gain"], kept["settings"]["seeds"]),
             row["verdict"],
             ", ".join(row["use"]),
@@ -75,6 +76,12 @@ def with_tables(text: str) -> str:
         return f"{place[1]}{table(kept)}\n{place[3]}"
 
     return _PLACE.sub(made, text)
+
+
+def _name(row: dict[str, Any]) -> str:
+    """The method, and the options that were given for it."""
+    given = [f"`{name}={value}`" for name, value in row["options"].items()]
+    return ", ".join([f"`{row['method']}`", *given])
 
 
 def _few(values: list[float], seeds: list[int]) -> str:
