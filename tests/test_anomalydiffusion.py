@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -639,6 +640,30 @@ def test_masks_of_the_shots(random_base: Path, toys: TrainingSet, tmp_path: Path
         assert np.array_equal(one.mask, other.mask)
     with pytest.raises(OptionError, match="masks"):
         ias_zoo.load("anomalydiffusion", str(tmp_path / "weights"), base=str(random_base), masks="drawn")
+
+
+@pytest.mark.parametrize("masks", ["shots", "drawn"])
+def test_own_masks_are_moved_into_a_region(random_base: Path, toys: TrainingSet, masks: str) -> None:
+    made = method(random_base, masks=masks)
+    made.fit(toys)
+    region = np.zeros((96, 80), np.bool_)
+    region[60:90, 50:76] = True
+    normal = picture((96, 80), 3)
+    asked = [Request(seed=n, normal=normal, defect="scratch", region=region) for n in range(5)]
+    samples = made.synthesize(asked)
+    for sample in samples:
+        assert sample.mask.shape == region.shape
+        assert sample.mask.any()
+        assert not (sample.mask & ~region).any()
+        far = cv2.dilate(sample.mask.astype(np.uint8), np.ones((5, 5))) == 0
+        assert np.array_equal(sample.image[far], normal[far])
+        assert not np.array_equal(sample.image[~far], normal[~far])
+    if masks == "shots":  # drawn by networks that learned nothing, masks cover the whole region
+        assert len({sample.mask.tobytes() for sample in samples}) > 1
+    given = np.zeros_like(region)
+    given[10:20, 10:20] = True
+    told = made.synthesize([replace(asked[0], mask=given)])[0]
+    assert np.array_equal(told.mask, given), "a given mask is where it was given"
 
 
 def test_one_shot(random_base: Path, tmp_path: Path) -> None:

@@ -47,8 +47,11 @@ def put_back(normal: RGB, image: RGB, share: Share, window: Window) -> RGB:
 
 
 def spread_out(mask: Mask, window: Window, shape: tuple[int, ...]) -> Mask:
-    """A mask of the model's size in the normal's frame."""
+    """A mask of the model's size in the normal's frame; it does not become empty where the frame is coarser."""
     whole = np.zeros(shape[:2], dtype=np.bool_)
     side = (window.side, window.side)
-    whole[window.box] = cv2.resize(mask.astype(np.uint8), side, interpolation=cv2.INTER_NEAREST) > 0
+    kept = cv2.resize(mask.astype(np.uint8), side, interpolation=cv2.INTER_NEAREST) > 0
+    whole[window.box] = (
+        kept if kept.any() else cv2.resize(mask.astype(np.float32), side, interpolation=cv2.INTER_AREA) > 0
+    )
     return whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from ias_zoo.diffusion.base import Base, generator, undisturbed
 from ias_zoo.diffusion.rows import rows_apart, share_out
 from ias_zoo.errors import RequestError
+from ias_zoo.imaging.cutouts import Shape
 from ias_zoo.synthesizer import Drawn, Request
 from ias_zoo.training.lora import without_lora
 from ias_zoo.training.shots import Window, choose_window, see, see_mask
@@ -52,6 +53,7 @@ class _Task:
     normal: RGB
     window: Window
     given: Mask | None
+    region: Mask | None
     generator: torch.Generator
     rng: np.random.Generator
 
@@ -89,6 +91,9 @@ def draw(
         tasks = [_plan(model, request, rng) for request, rng in zip(requests, rngs, strict=True)]
         with without_lora(base.unet):
             masks, tries = _masks(model, options, tasks, threads)
+        for number, task in enumerate(tasks):
+            if task.given is None and task.region is not None:
+                tasks[number], masks[number] = _placed(model, task, masks[number], task.region)
         pictures = [see(task.normal, task.window, base.resolution) for task in tasks]
         prompts = [template(task.rng) for task in tasks]
         spread = torch.from_numpy(np.stack(masks)).float().to(base.device)
@@ -158,7 +163,8 @@ def _plan(model: Model, request: Request, rng: np.random.Generator) -> _Task:
         raise RequestError(f"request.defect is {request.defect!r}; these weights know {', '.join(model.defects)}")
     assert request.normal is not None  # noqa: S101 - the method needs normals
     window = choose_window(request.normal.shape, model.crop, request.mask, rng)
-    return _Task(defect, request.normal, window, request.mask, generator(int(rng.integers(2**63))), rng)
+    drawn = generator(int(rng.integers(2**63)))
+    return _Task(defect, request.normal, window, request.mask, request.region, drawn, rng)
 
 
 def _masks(
@@ -194,6 +200,18 @@ def _masks(
                 + "; fit with more mask_steps, set mask_threshold lower or mask_border=keep, or give masks"
             )
     return [found[number] for number in range(len(tasks))], tries
+
+
+def _placed(model: Model, task: _Task, mask: Mask, region: Mask) -> tuple[_Task, Mask]:
+    """A mask of the method's own moved into the region (ours): from then on as one that was given.
+
+    Its size on the picture is that of the crop it was made for; what of it lies outside the region is cut off.
+    """
+    size = task.normal.shape[:2]
+    shape = Shape.cut(task.defect, spread_out(mask, task.window, task.normal.shape))
+    placed = replace(shape, sides=(False,) * 4).placed(size, region, task.rng)
+    window = choose_window(size, model.crop, placed, task.rng)
+    return replace(task, given=placed, window=window), see_mask(placed, window, model.base.resolution)
 
 
 def _mirrored(masks: Sequence[Mask], rng: np.random.Generator) -> Mask:

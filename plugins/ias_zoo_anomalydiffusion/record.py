@@ -22,7 +22,7 @@ METHODS: tuple[Method, ...] = (
         implementation="ias_zoo_anomalydiffusion.synthesizer:AnomalyDiffusion",
         options="ias_zoo_anomalydiffusion.options:AnomalyDiffusionOptions",
         needs=frozenset({Input.NORMALS, Input.SHOTS, Input.MASKS}),
-        accepts=frozenset({Input.DEFECT, Input.MASK}),
+        accepts=frozenset({Input.DEFECT, Input.MASK, Input.REGION}),
         trains=Trains.ADAPTER,
         base=Base("CompVis/ldm-text2im-large-256", "30de525ca11a880baea4962827fb6cb0bb268955"),
         licences=Licences(base_weights="Apache-2.0", original_code="MIT", training_data="LAION (mixed)"),
