@@ -79,7 +79,7 @@ class AnomalyDiffusionOptions:
     mask_tries: Annotated[int, Ge(1)] = option(10, "how often a mask is drawn before it is given up")
     output: Literal["model", "normal"] | None = option(
         None,
-        "size of samples: the model's square, or the normal's own (pasted in); null: normal with a given mask or region",
+        "the model's square, or the normal's own size (pasted in); null: normal with a given mask or region",
     )
     compose: Literal["off", "soft", "mask"] | None = option(
         None,
