@@ -23,7 +23,14 @@ from ias_zoo.testing.subject import disc, picture, toy_set
 
 # A fit that is over at once; masks are given, or of a threshold that nothing fails.
 OPTIONS = {
-    "anomalydiffusion": {"steps": 1, "mask_steps": 1, "masks": "drawn", "mask_threshold": -0.9, "mask_border": "keep"},
+    "anomalydiffusion": {
+        "steps": 1,
+        "mask_steps": 1,
+        "masks": "drawn",
+        "mask_threshold": -0.9,
+        "mask_border": "keep",
+        "least_seen": 0.0,
+    },
     "dualanodiff": {"steps": 1, "mask_threshold": 0.09},
     "seas": {"steps": 1, "mask_steps": 1},
 }

@@ -23,6 +23,7 @@ from ias_zoo.testing.subject import disc, picture, toy_set
 from ias_zoo.training.checkpoint import latest_checkpoint
 from ias_zoo.training.lora import without_lora
 from ias_zoo.training.shots import TrainingSet, load_shots
+from ias_zoo_anomalydiffusion import drawing
 from ias_zoo_anomalydiffusion.attention import Reweighting, code_weights, dilate, paper_weights, radius
 from ias_zoo_anomalydiffusion.drawing import composing_of, masks_of
 from ias_zoo_anomalydiffusion.encoder import PAPER, SMALL, EqualLinear, SpatialEncoder
@@ -42,6 +43,7 @@ QUICK: dict[str, Any] = {
     "mask_threshold": -0.9,
     "mask_border": "keep",
     "masks": "drawn",
+    "least_seen": 0.0,
     "batch": 2,
     "guidance": 1.0,
 }
@@ -664,6 +666,37 @@ def test_own_masks_are_moved_into_a_region(random_base: Path, toys: TrainingSet,
     given[10:20, 10:20] = True
     told = made.synthesize([replace(asked[0], mask=given)])[0]
     assert np.array_equal(told.mask, given), "a given mask is where it was given"
+
+
+def test_a_sample_that_shows_too_little_is_painted_again(
+    random_base: Path, toys: TrainingSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = method(random_base, least_seen=0.5)
+    made.fit(toys)
+    shown: dict[int, list[float]] = {0: [0.1, 0.6], 1: [0.2, 0.0, 0.4, 0.3], 2: [0.7]}
+    turns: list[int] = []
+    real = drawing._paint
+
+    def painted(model: Any, options: Any, tasks: Any, threads: int) -> list[drawing._Painted]:
+        turns.append(len(tasks))
+        found = []
+        for one in real(model, options, tasks, threads):
+            number = next(n for n, task in enumerate(made_tasks) if task is one.task)
+            share = shown[number].pop(0)
+            image = one.picture.copy()
+            places = np.flatnonzero(one.mask)
+            rows, columns = np.divmod(places[: round(share * len(places))], one.mask.shape[1])
+            image[rows, columns] ^= 128
+            found.append(replace(one, image=image))
+        return found
+
+    made_tasks: list[Any] = []
+    plan = drawing._plan
+    monkeypatch.setattr(drawing, "_plan", lambda *given: made_tasks.append(plan(*given)) or made_tasks[-1])
+    monkeypatch.setattr(drawing, "_paint", painted)
+    samples = made.synthesize(requests(3))
+    assert turns == [3, 2, 1, 1]
+    assert [sample.recipe["drawn"]["seen"] for sample in samples] == pytest.approx([0.6, 0.4, 0.7], abs=0.02)
 
 
 def test_one_shot(random_base: Path, tmp_path: Path) -> None:

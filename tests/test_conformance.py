@@ -37,6 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "mask_threshold": -0.9,
         "masks": "drawn",
         "mask_border": "keep",
+        "least_seen": 0.0,
     },
     "dualanodiff": {"steps": 2, "sampling_steps": 4, "rank": 2},
     "seas": {"steps": 2, "mask_steps": 2, "sampling_steps": 4, "rank": 2, "mask_channels": (16, 16)},

@@ -28,6 +28,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "mask_threshold": -0.9,
         "masks": "drawn",
         "mask_border": "keep",
+        "least_seen": 0.0,
     },
     "dualanodiff": {"steps": 1, "sampling_steps": 2, "rank": 2},
     "seas": {"steps": 1, "mask_steps": 1, "sampling_steps": 3, "rank": 2, "mask_channels": [16, 16]},

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from ias_zoo_anomalydiffusion.options import AnomalyDiffusionOptions
 
 
+PAINT_TRIES = 4
+"""How often a sample is painted that shows too little."""
+SEEN_LEVELS = 18
+"""Of 255: what the embedded base's autoencoder alone does to a pixel of a normal stays under this in 99 of 100."""
+
+
 @dataclass
 class Model:
     """What samples are made with: a base and what was trained for it.
@@ -73,6 +79,25 @@ def composing_of(options: AnomalyDiffusionOptions, base: Base, whole: bool) -> s
     return options.compose or ("mask" if whole or base.small else "off")
 
 
+@dataclass(frozen=True, eq=False)
+class _Painted:
+    """A painted crop. ``picture`` is what was painted onto, ``cells`` where in the latents; all of the model's size."""
+
+    task: _Task
+    prompt: str
+    mask: Mask
+    mask_tries: int
+    cells: Mask
+    picture: RGB
+    image: RGB
+
+    @property
+    def seen(self) -> float:
+        """The share of the mask's pixels in which some channel differs by more than ``SEEN_LEVELS``."""
+        differs = np.abs(self.image.astype(np.int16) - self.picture).max(axis=2) > SEEN_LEVELS
+        return float(differs[self.mask].mean()) if self.mask.any() else 0.0
+
+
 def draw(
     model: Model,
     options: AnomalyDiffusionOptions,
@@ -81,74 +106,100 @@ def draw(
 ) -> list[Drawn]:
     """Make a batch of samples.
 
+    A sample whose mask shows too little is painted again, with a new mask where none was given; of ``PAINT_TRIES`` the
+    one that shows most is taken.
+
     Raises
     ------
     RequestError
         If a type is unknown, a mask does not fit, or none can be drawn.
     """
-    base = model.base
-    with undisturbed(base.device) as threads:
+    least = options.least_seen if options.least_seen is not None else 0.5 if model.base.small else 0.0
+    with undisturbed(model.base.device) as threads:
         tasks = [_plan(model, request, rng) for request, rng in zip(requests, rngs, strict=True)]
-        with without_lora(base.unet):
-            masks, tries = _masks(model, options, tasks, threads)
-        for number, task in enumerate(tasks):
-            if task.given is None and task.region is not None:
-                tasks[number], masks[number] = _placed(model, task, masks[number], task.region)
-        pictures = [see(task.normal, task.window, base.resolution) for task in tasks]
-        prompts = [template(task.rng) for task in tasks]
-        spread = torch.from_numpy(np.stack(masks)).float().to(base.device)
-        cells = to_cells(spread, base.resolution // base.cell, cells_of(options, base))
-        normals = torch.stack([signed(picture) for picture in pictures]).to(base.device)
-        weighing = None if options.reweight == "off" else Reweighting(base.unet, options.reweight)
+        best: dict[int, _Painted] = {}
+        for _ in range(PAINT_TRIES):
+            wanted = [number for number in range(len(tasks)) if number not in best or best[number].seen < least]
+            if not wanted:
+                break
+            made = _paint(model, options, [tasks[number] for number in wanted], threads)
+            for number, painted in zip(wanted, made, strict=True):
+                if number not in best or painted.seen > best[number].seen:
+                    best[number] = painted
+    return [_finished(model, options, best[number]) for number in range(len(tasks))]
 
-        guidance = options.guidance or (7.0 if base.small else 1.0)
-        empty = None if guidance == 1.0 else _empty(base)
-        grey = normals.new_tensor([_in_grey(options, base, task.normal) for task in tasks], dtype=torch.bool)
-        grey = grey[:, None, None, None]
 
-        def work(part: slice) -> list[RGB]:
-            places = model.encoder(spread[part])
-            looks = [model.tokens.of(task.defect) for task in tasks[part]]
-            vectors = [torch.cat([look, place]) for look, place in zip(looks, places, strict=True)]
-            text, spans = embed(base, prompts[part], vectors)
-            painted = paint(
-                base,
-                normals[part],
-                cells[part],
-                text,
-                spans,
-                [task.generator for task in tasks[part]],
-                steps=options.sampling_steps or (25 if base.small else 200),
-                eta=options.eta,
-                guidance=guidance,
-                empty=empty,
-                clip=options.clip or (4.0 if base.small else None),
-                weighing=weighing,
-            )
-            painted = torch.where(grey[part], painted.mean(dim=1, keepdim=True), painted)
-            levels = ((painted.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-            return [np.ascontiguousarray(image) for image in levels]
-
-        with weighing or nullcontext():
-            images = share_out(work, len(tasks), threads, base.device)
-    drawn = []
+def _paint(model: Model, options: AnomalyDiffusionOptions, tasks: list[_Task], threads: int) -> list[_Painted]:
+    """Masks where none are given, and all of them painted."""
+    base = model.base
+    with without_lora(base.unet):
+        masks, tries = _masks(model, options, tasks, threads)
     for number, task in enumerate(tasks):
-        told = {"prompt": prompts[number], "mask_tries": tries[number], "window": vars(task.window)}
-        whole = task.given is not None if options.output is None else options.output == "normal"
-        image, mask = images[number], masks[number]
-        how = composing_of(options, base, whole)
-        share = np.ones(mask.shape, np.float32)
-        if how == "soft":
-            share = grown(cells[number, 0].cpu().numpy() > 0, mask, base.cell)
-        elif how == "mask":  # put back, a given mask counts at the normal's own scale, to the pixel
-            share = inside(mask if task.given is None or not whole else task.given[task.window.box])
-        if whole:
-            image = put_back(task.normal, image, share, task.window)
-            mask = spread_out(mask, task.window, task.normal.shape) if task.given is None else task.given
-        else:
-            image = mixed(pictures[number], image, share)
-        drawn.append(Drawn(image=image, mask=np.array(mask), drawn=told, defect=task.defect))
-    return drawn
+        if task.given is None and task.region is not None:
+            tasks[number], masks[number] = _placed(model, task, masks[number], task.region)
+    pictures = [see(task.normal, task.window, base.resolution) for task in tasks]
+    prompts = [template(task.rng) for task in tasks]
+    spread = torch.from_numpy(np.stack(masks)).float().to(base.device)
+    cells = to_cells(spread, base.resolution // base.cell, cells_of(options, base))
+    normals = torch.stack([signed(picture) for picture in pictures]).to(base.device)
+    weighing = None if options.reweight == "off" else Reweighting(base.unet, options.reweight)
+
+    guidance = options.guidance or (7.0 if base.small else 1.0)
+    empty = None if guidance == 1.0 else _empty(base)
+    grey = normals.new_tensor([_in_grey(options, base, task.normal) for task in tasks], dtype=torch.bool)
+    grey = grey[:, None, None, None]
+
+    def work(part: slice) -> list[RGB]:
+        places = model.encoder(spread[part])
+        looks = [model.tokens.of(task.defect) for task in tasks[part]]
+        vectors = [torch.cat([look, place]) for look, place in zip(looks, places, strict=True)]
+        text, spans = embed(base, prompts[part], vectors)
+        painted = paint(
+            base,
+            normals[part],
+            cells[part],
+            text,
+            spans,
+            [task.generator for task in tasks[part]],
+            steps=options.sampling_steps or (25 if base.small else 200),
+            eta=options.eta,
+            guidance=guidance,
+            empty=empty,
+            clip=options.clip or (4.0 if base.small else None),
+            weighing=weighing,
+        )
+        painted = torch.where(grey[part], painted.mean(dim=1, keepdim=True), painted)
+        levels = ((painted.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        return [np.ascontiguousarray(image) for image in levels]
+
+    with weighing or nullcontext():
+        images = share_out(work, len(tasks), threads, base.device)
+    where = cells[:, 0].cpu().numpy() > 0
+    return [_Painted(*each) for each in zip(tasks, prompts, masks, tries, where, pictures, images, strict=True)]
+
+
+def _finished(model: Model, options: AnomalyDiffusionOptions, painted: _Painted) -> Drawn:
+    """Put together what is painted and what is the normal's."""
+    base, task, image, mask = model.base, painted.task, painted.image, painted.mask
+    told = {
+        "prompt": painted.prompt,
+        "mask_tries": painted.mask_tries,
+        "window": vars(task.window),
+        "seen": round(painted.seen, 3),
+    }
+    whole = task.given is not None if options.output is None else options.output == "normal"
+    how = composing_of(options, base, whole)
+    share = np.ones(mask.shape, np.float32)
+    if how == "soft":
+        share = grown(painted.cells, mask, base.cell)
+    elif how == "mask":  # put back, a given mask counts at the normal's own scale, to the pixel
+        share = inside(mask if task.given is None or not whole else task.given[task.window.box])
+    if whole:
+        image = put_back(task.normal, image, share, task.window)
+        mask = spread_out(mask, task.window, task.normal.shape) if task.given is None else task.given
+    else:
+        image = mixed(painted.picture, image, share)
+    return Drawn(image=image, mask=np.array(mask), drawn=told, defect=task.defect)
 
 
 def _in_grey(options: AnomalyDiffusionOptions, base: Base, normal: RGB) -> bool:

@@ -76,6 +76,11 @@ class AnomalyDiffusionOptions:
         "where none is given: masks drawn by the mask tokens (published), or a shot's, mirrored at random (ours), "
         "without the mask tokens' training; null: drawn, at 128 pixels shots",
     )
+    least_seen: Annotated[float, Interval(ge=0, lt=1)] | None = option(
+        None,
+        "share of the mask that must differ by more than 18 levels from the normal, or it is painted again, up to 4 "
+        "times (ours); null: 0, at 128 pixels 0.5",
+    )
     mask_tries: Annotated[int, Ge(1)] = option(10, "how often a mask is drawn before it is given up")
     output: Literal["model", "normal"] | None = option(
         None,
