@@ -105,7 +105,8 @@ def generate(
 
 def print_summary(summary: RunSummary, sheet: Path | None) -> None:
     """Say what a run came to."""
-    rate = f", {summary.made / summary.seconds:.0f} images/s" if summary.made and summary.seconds > 0 else ""
+    speed = summary.made / summary.seconds if summary.seconds > 0 else 0.0
+    rate = f", {speed:{'.0f' if speed >= 10 else '.2g'}} images/s" if speed else ""
     print(f"{summary.made} images in {summary.seconds:.1f} s{rate}; in {summary.folder}")
     if summary.skipped:
         print(f"{summary.skipped} were there already")
