@@ -18,6 +18,7 @@ from ias_zoo.data import open_data
 from ias_zoo.data.images import encode_png
 from ias_zoo.errors import DataError, OptionError, RequestError, WeightsError
 from ias_zoo.generation.requests import Normals
+from ias_zoo.imaging.cutouts import Shape
 from ias_zoo.testing.subject import SHAPE, disc, picture, toy_set
 from ias_zoo.training.shots import TrainingSet, load_shots
 from ias_zoo.training.trainer import train
@@ -27,7 +28,7 @@ from ias_zoo_defect_gan.light import LARGEST, exposed, light_of
 from ias_zoo_defect_gan.networks import Architecture, Noise
 from ias_zoo_defect_gan.options import DefectGANOptions
 from ias_zoo_defect_gan.painting import Painter
-from ias_zoo_defect_gan.shapes import Shape, Square, cut_shapes, shapes_from_tensors, shapes_to_tensors
+from ias_zoo_defect_gan.shapes import Square, cut_shapes, shapes_from_tensors, shapes_to_tensors
 from ias_zoo_defect_gan.stages import Batch, Batches, Objective, Stage
 from ias_zoo_defect_gan.synthesizer import DefectGAN
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from ias_zoo.imaging.cutouts import Shape
     from ias_zoo.synthesizer import RGB, Mask
     from ias_zoo_defect_gan.networks import Architecture, Generator
     from ias_zoo_defect_gan.options import DefectGANOptions
-    from ias_zoo_defect_gan.shapes import Shape
 
     Levels = npt.NDArray[np.float32]
 
