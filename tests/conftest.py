@@ -101,6 +101,26 @@ def _write(path: Path, array: np.ndarray) -> Path:
     return path
 
 
+@pytest.fixture
+def one_thread():  # type: ignore[no-untyped-def]
+    """torch with one thread, as the tests themselves run in parallel."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    """Shots and normals of the toy product, four of its one type: a training set."""
+    from ias_zoo.testing.subject import toy_set
+    from ias_zoo.training.shots import load_shots
+
+    return load_shots(toy_set(tmp_path_factory.mktemp("toys")), shots=4)
+
+
 @pytest.fixture(scope="session")
 def random_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Stable-Diffusion-architecture model with random weights, 64-pixel pictures, in diffusers' format."""
@@ -207,3 +227,9 @@ def make_base(folder: Path, *, width: int = 32) -> Path:
     }
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **parts}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def defect_gan_base(base_of) -> Path:  # type: ignore[no-untyped-def]
+    """A small base of Defect-GAN."""
+    return base_of("defect_gan")

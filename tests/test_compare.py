@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from ias_zoo.cli import main
 from ias_zoo.errors import DataError, OptionError, RunError
@@ -21,13 +20,7 @@ from ias_zoo.generation.plan import make_plan
 from ias_zoo.generation.run import run
 from ias_zoo.testing.subject import toy_set
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

@@ -27,15 +27,9 @@ from ias_zoo_defect_gan.networks import (
 from ias_zoo_defect_gan.options import DefectGANOptions
 from ias_zoo_defect_gan.stages import Batch, Objective, draw_noise
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = Architecture(("crack", "hole"), size=32, width=4, hidden=6, discriminator_width=4, discriminator_layers=5)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def seeded(seed: int = 0) -> torch.Generator:

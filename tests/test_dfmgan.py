@@ -437,7 +437,7 @@ def test_the_base_stage_learns(toys: Path, tmp_path: Path) -> None:
 
 def test_spans_at_the_published_lengths_are_the_published_ones(base: Path) -> None:
     made = ias_zoo.load("dfmgan", device="cpu")
-    assert made._batch(3000) == 16
+    assert made._batch() == 16
     plan = made._plan(16, 3000, ada=1 / 6, ramp=0.05)
     assert (plan.gamma, plan.ada_kimg, plan.ema_kimg) == (pytest.approx(0.8192), 500, 5)
     plan = made._plan(32, 400, ada=1 / 4, ramp=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,86 +10,40 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from torch import nn
+from small_dualanodiff import (
+    PROMPTS,
+    QUICK,
+    backgrounds_of,
+    batches,
+    dual,
+    no_preview,
+    randomise,
+    rows,
+    up_weights,
+    zero_out,
+)
 from transformers import CLIPTextConfig, CLIPTextModel
 
 import ias_zoo
-from ias_zoo.data.images import encode_png
-from ias_zoo.diffusion.base import Base, gaussian, generator, open_base
+from ias_zoo.diffusion.base import gaussian, generator, open_base
 from ias_zoo.diffusion.rows import rows_apart
-from ias_zoo.errors import DataError, OptionError, RequestError, WeightsError
-from ias_zoo.generation.requests import Normals
-from ias_zoo.testing.subject import picture, toy_set
+from ias_zoo.testing.subject import picture
 from ias_zoo.training.lora import add_lora
 from ias_zoo.training.shots import Shot, TrainingSet, load_shots
-from ias_zoo.training.trainer import Schedule, train
 from ias_zoo_dualanodiff.interaction import Background, ByPeft, Interaction, attention_layers
 from ias_zoo_dualanodiff.model import ANOMALY_PROMPT, GLOBAL_PROMPT, TEXT_TARGETS, UNET_TARGETS, DualModel
 from ias_zoo_dualanodiff.options import DualAnoDiffOptions
 from ias_zoo_dualanodiff.sampling import Merged, denoise_pairs, pndm
 from ias_zoo_dualanodiff.stages import (
-    SD_SCALE,
     Batches,
     PairStage,
     anomaly_of,
-    background_latents,
     pair_loss,
     signed,
     weights_of,
-    without_product,
 )
-from ias_zoo_dualanodiff.synthesizer import DualAnoDiff
 
-QUICK: dict[str, Any] = {"steps": 1, "sampling_steps": 2, "rank": 2, "sampling_batch": 4}
-PROMPTS = (GLOBAL_PROMPT, ANOMALY_PROMPT)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
-    return load_shots(toy_set(tmp_path_factory.mktemp("toys")), shots=4)
-
-
-def dual(random_base: Path, **options: Any) -> DualModel:
-    """A model with one set of adapters at its start; ``rank`` 4 and the published start unless asked otherwise."""
-    base = open_base(str(random_base), None, device="cpu")
-    model = DualModel(base, DualAnoDiffOptions(**({"rank": 4, "saim_start": "default"} | options)))
-    model.add_set()
-    return model
-
-
-def rows(model: DualModel, pairs: int = 2, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Noisy latents, timesteps and prompts of pairs."""
-    base = model.base
-    side = base.unet.config.sample_size
-    latents = torch.randn(2 * pairs, base.unet.config.in_channels, side, side, generator=generator(seed))
-    t = torch.tensor([700, 20, 300][:pairs]).repeat_interleave(2)
-    return latents, t, model.embed(0, list(PROMPTS)).repeat(pairs, 1, 1)
-
-
-def zero_out(model: DualModel) -> None:
-    for layer in model.sets[0].interactions:
-        nn.init.zeros_(layer.to_out.weight)
-        nn.init.zeros_(layer.to_out.bias)
-
-
-def up_weights(network: nn.Module, adapter: str) -> list[nn.Parameter]:
-    return [p for name, p in network.named_parameters() if "lora_B" in name and f".{adapter}." in name]
-
-
-def randomise(parameters: list[nn.Parameter], seed: int = 5) -> None:
-    assert parameters
-    source = generator(seed)
-    with torch.no_grad():
-        for parameter in parameters:
-            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=source))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # 1. The start
@@ -274,15 +227,6 @@ def test_interaction_follows_every_attention_layer(random_base: Path) -> None:
 # 7. Loss
 
 
-def no_preview(step: int, folder: Path) -> None:
-    """Nothing."""
-
-
-def batches(toys: TrainingSet, *, bcm: str = "off", size: int = 2, flip: bool = True) -> Batches:
-    backgrounds = None if bcm == "off" else [shot.image // 2 for shot in toys.shots]
-    return Batches(toys.shots, backgrounds, 64, None, size, 3, flip=flip)
-
-
 def test_loss_is_the_mean_over_both_branches(random_base: Path, toys: TrainingSet) -> None:
     model, made = dual(random_base, defect_share=0.0), batches(toys)
     seen: dict[str, Any] = {}
@@ -407,120 +351,6 @@ def test_the_split_is_strict(mvtec: Path, write_picture: Any) -> None:
     assert not {item.id for item in held} & set(shots.files)
 
 
-# 10. and 11. Background compensation
-
-
-def backgrounds_of(model: DualModel, seed: int = 9) -> torch.Tensor:
-    side = model.base.unet.config.sample_size
-    return torch.randn(2, model.base.unet.config.in_channels, side, side, generator=generator(seed))
-
-
-def amounts(model: DualModel) -> list[nn.Parameter]:
-    assert model.sets[0].backgrounds is not None
-    return [layer.amount for layer in model.sets[0].backgrounds.values()]
-
-
-@torch.no_grad()
-def test_background_compensation_starts_as_the_plain_model(random_base: Path) -> None:
-    plain, model = dual(random_base), dual(random_base, bcm="code")
-    inputs = rows(plain)
-    expected = plain.predict(0, *inputs)
-    assert torch.equal(model.predict(0, *inputs, backgrounds_of(model)), expected)
-    assert len(amounts(model)) == 16
-    paper = dual(random_base, bcm="paper")
-    assert all(amount.item() == pytest.approx(0.1) for amount in amounts(paper))
-    assert not torch.allclose(paper.predict(0, *inputs, backgrounds_of(paper)), expected, atol=1e-4)
-
-
-@torch.no_grad()
-def test_background_reaches_the_global_branch_alone(random_base: Path) -> None:
-    model = dual(random_base, bcm="code")
-    inputs = rows(model)
-    for amount in amounts(model):
-        amount.fill_(1.0)
-    zero_out(model)
-    one, other = (model.predict(0, *inputs, backgrounds_of(model, seed)) for seed in (1, 2))
-    assert torch.equal(one[1::2], other[1::2])
-    assert not torch.allclose(one[0::2], other[0::2], atol=1e-4)
-    # and with the interaction, through it, the anomaly too
-    torch.manual_seed(0)
-    for layer in model.sets[0].interactions:
-        nn.init.normal_(layer.to_out.weight, std=0.1)
-    one, other = (model.predict(0, *inputs, backgrounds_of(model, seed)) for seed in (1, 2))
-    assert not torch.equal(one[1::2], other[1::2])
-
-
-def test_mixing_laws() -> None:
-    torch.manual_seed(0)
-    tokens, background = torch.randn(2, 3, 8), torch.randn(2, 3, 8)
-    code, paper = Background(8, "code"), Background(8, "paper")
-    assert (code.amount.item(), paper.amount.item()) == (0.0, pytest.approx(0.1))
-    assert code.down.out_features == 320
-    told = code.up(code.down(background))
-    with torch.no_grad():
-        assert torch.equal(code(tokens, background), tokens)
-        code.amount.fill_(1.0)
-        assert torch.allclose(code(tokens, background), told), "at 1 nothing of h is left"
-        code.amount.fill_(0.25)
-        assert torch.allclose(code(tokens, background), 0.75 * tokens + 0.25 * told)
-        expected = tokens + 0.1 * paper.up(paper.down(background))
-        assert torch.allclose(paper(tokens, background), expected)
-
-
-def test_first_gradient_of_background_compensation(random_base: Path, toys: TrainingSet) -> None:
-    model = dual(random_base, bcm="code")
-    model.train_set(0)
-    sum(pair_loss(model, 0, batches(toys, bcm="code").make(0, 0), lambda defect: PROMPTS).values()).backward()
-    backgrounds = model.sets[0].backgrounds
-    assert backgrounds is not None
-    for layer in backgrounds.values():
-        assert layer.amount.grad is not None
-        assert layer.amount.grad.abs().item() > 0
-        assert not layer.down.weight.grad.any()
-        assert not layer.up.weight.grad.any()
-
-
-def test_gradients_flow_through_the_background_pass_with_checkpointing_too(
-    random_base: Path, toys: TrainingSet
-) -> None:
-    grads = []
-    for checkpointing in (False, True):
-        model = dual(random_base, bcm="paper")
-        model.train_set(0)
-        if checkpointing:
-            model.base.unet.enable_gradient_checkpointing()
-        model.base.unet.train()
-        batch = batches(toys, bcm="paper").make(0, 0)
-        sum(pair_loss(model, 0, batch, lambda defect: PROMPTS).values()).backward()
-        parameters = [*up_weights(model.base.unet, "global0"), *model.sets[0].modules["bcm"].parameters()]
-        grads.append([parameter.grad for parameter in parameters])
-    for one, other in zip(*grads, strict=True):
-        assert one is not None
-        assert one.any()
-        assert torch.allclose(one, other, rtol=1e-4, atol=1e-7)
-
-
-def test_background_latents_are_as_strong_as_published(random_base: Path) -> None:
-    base = open_base(str(random_base), None, device="cpu")
-    assert base.vae.config.scaling_factor == SD_SCALE
-    pixels = torch.rand(1, 3, 64, 64, generator=generator(0)) * 2 - 1
-    strong, scaled = (background_latents(base, pixels, [generator(1)], scaled=scaled) for scaled in (False, True))
-    assert torch.allclose(strong * SD_SCALE, scaled, rtol=1e-5)
-    posterior = base.vae.encode(pixels).latent_dist
-    noise = torch.randn(posterior.mean.shape[1:], generator=generator(1))
-    assert torch.allclose(strong[0], (posterior.mean + posterior.std * noise)[0], rtol=1e-4, atol=1e-5)
-
-
-def test_condition_image_is_black_where_the_product_is() -> None:
-    image = np.full((2, 3, 3), 200, np.uint8)
-    saliency = np.array([[255, 0, 51], [0, 255, 0]], np.uint8)
-    made = without_product(image, saliency)
-    assert not made[0, 0].any()
-    assert not made[1, 1].any()
-    assert (made[0, 1] == 200).all()
-    assert (made[0, 2] == 160).all()
-
-
 # 12. Sampling
 
 
@@ -610,218 +440,3 @@ def test_pairs_in_a_batch_are_the_pairs_alone_to_the_bit(random_base: Path) -> N
             own = slice(2 * pair, 2 * pair + 2)
             alone = model.predict(0, latents[own], t[own], text[own], background[pair : pair + 1], project=merged)
             assert torch.equal(together[own], alone)
-
-
-# 14. Weights, and the whole way
-
-
-def fitted(random_base: Path, toys: TrainingSet, **options: Any) -> DualAnoDiff:
-    made: DualAnoDiff = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **(QUICK | options))
-    made.fit(toys)
-    return made
-
-
-@pytest.fixture(scope="module")
-def products(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Dark discs on light ground with a bright spot, two types: products whose background can be told."""
-    root = tmp_path_factory.mktemp("products")
-    y, x = np.mgrid[:96, :128]
-
-    def draw(seed: int, spot: bool) -> tuple[Any, Any]:
-        rng = np.random.default_rng(seed)
-        image = np.full((96, 128, 3), 220.0) + rng.normal(0, 3, (96, 128, 3))
-        disc = (y - 48) ** 2 + (x - 64) ** 2 < 30**2
-        image[disc] = 60
-        mask = (y - 40 - seed % 5) ** 2 + (x - 60) ** 2 < 8**2
-        if spot:
-            image[mask] = (200, 60, 60)
-        return np.clip(image, 0, 255).astype(np.uint8), mask
-
-    def write(path: Path, array: Any) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_png(array))
-
-    for number in range(3):
-        write(root / f"train/good/{number}.png", draw(number, spot=False)[0])
-    for defect in ("hole", "spot"):
-        for number in range(3):
-            image, mask = draw(10 + number, spot=True)
-            write(root / f"test/{defect}/{number}.png", image)
-            write(root / f"ground_truth/{defect}/{number}_mask.png", mask)
-    return ias_zoo.open_data(root)
-
-
-@pytest.mark.parametrize(("models", "bcm"), [("each", "off"), ("each", "code"), ("joint", "paper")])
-def test_weights_come_back_to_the_bit(random_base: Path, products: Any, tmp_path: Path, models: str, bcm: str) -> None:
-    made = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", models=models, bcm=bcm, **QUICK)
-    made.fit(products, count=2, out=tmp_path / "weights")
-    again = ias_zoo.load("dualanodiff", tmp_path / "weights", base=str(random_base), device="cpu")
-    sets = 2 if models == "each" else 1
-    assert len(made._model.sets) == len(again._model.sets) == sets
-    folders = sorted(path.name for path in (tmp_path / "weights").iterdir() if path.is_dir())
-    assert folders == [f"set-{number}" for number in range(sets)]
-    wanted = {"saim.safetensors", "global_lora", "anomaly_lora", "text_lora"}
-    found = {path.name for path in (tmp_path / "weights/set-0").iterdir()}
-    assert found == wanted | ({"bcm.safetensors"} if bcm != "off" else set())
-    for one, other in zip(made._model.sets, again._model.sets, strict=True):
-        for name, module in one.modules.items():
-            for key, tensor in module.state_dict().items():
-                assert torch.equal(other.modules[name].state_dict()[key], tensor), key
-    for part in ("unet", "text_encoder"):
-        one, other = (getattr(model._model.base, part).state_dict() for model in (made, again))
-        assert set(one) == set(other)
-        assert any("lora" in key for key in one)
-        assert all(torch.equal(other[key], tensor) for key, tensor in one.items())
-    normal = Normals(products).read(0).image
-    requests = [ias_zoo.Request(seed=seed, normal=normal, defect=("hole", "spot")[seed % 2]) for seed in range(3)]
-    samples = [model.synthesize(requests) for model in (made, again)]
-    assert all(np.array_equal(a.image, b.image) for a, b in zip(*samples, strict=True))
-    assert [sample.defect for sample in samples[0]] == ["hole", "spot", "hole"]
-
-
-def test_half_precision(random_base: Path, toys: TrainingSet, tmp_path: Path) -> None:
-    fitted(random_base, toys).save_pretrained(tmp_path / "weights")
-    half = ias_zoo.load("dualanodiff", tmp_path / "weights", base=str(random_base), device="cpu", dtype="bfloat16")
-    assert {p.dtype for module in half._model.sets[0].modules.values() for p in module.parameters()} == {torch.bfloat16}
-    assert half.synthesize([ias_zoo.Request(seed=0, defect="scratch")])[0].image.shape == (64, 64, 3)
-
-
-def test_peft_reads_an_adapter_by_itself(random_base: Path, toys: TrainingSet, tmp_path: Path) -> None:
-    made = fitted(random_base, toys)
-    made.save_pretrained(tmp_path / "weights")
-    from peft import PeftModel
-
-    unet = open_base(str(random_base), None, device="cpu").unet
-    wrapped = PeftModel.from_pretrained(unet, str(tmp_path / "weights/set-0/anomaly_lora"))
-    mine = up_weights(made._model.base.unet, "anomaly0")  # type: ignore[union-attr]
-    theirs = [p for name, p in wrapped.named_parameters() if "lora_B" in name]
-    assert all(torch.equal(one, other) for one, other in zip(mine, theirs, strict=True))
-
-
-def test_resumed_training_is_the_same(random_base: Path, products: Any, tmp_path: Path) -> None:
-    options = QUICK | {"steps": 2, "checkpoint_every": 1}
-    whole = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **options)
-    whole.fit(products, count=2, out=tmp_path / "whole")
-
-    class Stop(Exception):
-        """The power goes."""
-
-    def interrupt(stage: str, number: int, steps: int, loss: float) -> None:
-        if stage.startswith("1-") and number == 2:
-            raise Stop
-
-    broken = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **options)
-    with pytest.raises(Stop):
-        broken.fit(products, count=2, out=tmp_path / "broken", step=interrupt)
-    again = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **options)
-    again.fit(products, count=2, out=tmp_path / "broken", resume=True)
-    for path in (tmp_path / "whole").rglob("*.safetensors"):
-        assert path.read_bytes() == (tmp_path / "broken" / path.relative_to(tmp_path / "whole")).read_bytes(), path
-
-
-def test_previews(random_base: Path, products: Any, tmp_path: Path) -> None:
-    made = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **(QUICK | {"bcm": "code"}))
-    written: list[str] = []
-
-    def look(stage: str, number: int, steps: int, loss: float) -> None:
-        written.extend(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("preview-*.png"))
-
-    made.fit(products, count=2, out=tmp_path / "weights", preview_every=1, step=look)
-    assert written == [".weights.training/0-hole/preview-0000001.png"]  # seen from the second type's only step
-
-
-def test_a_batch_of_requests_is_the_requests_one_by_one(random_base: Path, products: Any) -> None:
-    made = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **(QUICK | {"bcm": "paper"}))
-    made.fit(products, count=2)
-    normal = Normals(products).read(0)
-    requests = [
-        ias_zoo.Request(seed=seed, normal=normal.image, defect=defect)
-        for seed, defect in enumerate(["hole", "spot", "spot", "hole", "spot"])
-    ]
-    together = made.synthesize(requests)
-    alone = [made.synthesize([request])[0] for request in requests]
-    for one, other in zip(together, alone, strict=True):
-        assert np.array_equal(one.image, other.image)
-        assert np.array_equal(one.mask, other.mask)
-    assert not np.array_equal(together[1].image, together[2].image)
-    assert together[1].recipe["drawn"]["prompts"] == list(PROMPTS)
-
-
-def test_refusals(random_base: Path, toys: TrainingSet, products: Any, wider_base: Path, tmp_path: Path) -> None:
-    made = fitted(random_base, toys)
-    with pytest.raises(RequestError, match="'dent'; these weights know scratch"):
-        made.synthesize([ias_zoo.Request(seed=0, defect="dent")])
-    made.save_pretrained(tmp_path / "weights")
-    with pytest.raises(WeightsError, match="do not fit base"):
-        ias_zoo.load("dualanodiff", tmp_path / "weights", base=str(wider_base), device="cpu")
-    with pytest.raises(OptionError, match="rank=8: these weights were trained with 2"):
-        ias_zoo.load("dualanodiff", tmp_path / "weights", device="cpu", rank=8)
-    with pytest.raises(DataError, match="textures need bcm=off"):
-        fitted(random_base, toys, bcm="code")
-    with pytest.raises(OptionError, match="u2net=FILE"):
-        fitted(random_base, toys, masks="u2net")
-    with_background = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **(QUICK | {"bcm": "code"}))
-    with_background.fit(products, count=2)
-    with pytest.raises(RequestError, match="need a normal"):
-        with_background.synthesize([ias_zoo.Request(seed=0, defect="hole")])
-
-
-def test_a_normal_of_another_size(random_base: Path, products: Any) -> None:
-    made = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **(QUICK | {"bcm": "paper"}))
-    made.fit(products, count=2)
-    image = Normals(products).read(0).image
-    large = np.repeat(np.repeat(image, 3, axis=0), 2, axis=1)
-    other = large.copy()
-    other[other > 100] = 130  # the background alone
-    one, two = made.synthesize([ias_zoo.Request(seed=1, normal=normal, defect="hole") for normal in (large, other)])
-    assert one.image.shape == two.image.shape == (64, 64, 3)
-    assert not np.array_equal(one.image, two.image), "the normal's background is not used"
-
-
-@pytest.mark.parametrize("share", [0.0005, 0.6])
-def test_one_shot_with_a_tiny_or_huge_mask(random_base: Path, share: float) -> None:
-    side = 90
-    mask = np.zeros((side, side), np.bool_)
-    mask.flat[: max(1, round(share * side * side))] = True
-    mask = np.roll(mask, side // 3, axis=1)
-    image = picture((side, side), 3)
-    image[mask] = 10
-    shot = Shot("shot", image, mask, "scratch", "0" * 64)
-    data = TrainingSet((shot,), Normals([picture((side, side), 4)]), ("scratch",))
-    made = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", **QUICK)
-    made.fit(data)
-    sample = made.synthesize([ias_zoo.Request(seed=0, defect="scratch")])[0]
-    assert sample.image.shape == (64, 64, 3)
-    batch = Batches([shot], None, 64, None, 2, 0, flip=True).make(0, 0)
-    assert batch.masks.flatten(1).any(dim=1).all(), "the anomaly vanished"
-
-
-def test_options_are_documented_defaults() -> None:
-    options = DualAnoDiffOptions()
-    assert (options.models, options.rank, options.bcm, options.bcm_latents) == ("each", 32, "off", "unscaled")
-
-
-def test_published_constants_at_512_pixels(random_base: Path, toys: TrainingSet, monkeypatch: Any) -> None:
-    """What a large base gets: the published rates, steps and batch; seen where they are handed to the trainer."""
-    from ias_zoo_dualanodiff import synthesizer
-
-    seen: list[tuple[Any, Schedule, list[float], int]] = []
-
-    def spy(stage: PairStage, schedule: Schedule, device: Any, **rest: Any) -> Any:
-        rates = [group["lr"] for group in stage.parameter_groups()]
-        seen.append((stage.name, schedule, rates, stage.batches.size))
-        return train(stage, Schedule(steps=1), device, **rest)
-
-    monkeypatch.setattr(synthesizer, "train", spy)
-    monkeypatch.setattr(Base, "small", property(lambda self: False))
-    made = ias_zoo.load("dualanodiff", base=str(random_base), device="cpu", sampling_steps=2, rank=2)
-    made.fit(toys)
-    name, schedule, rates, size = seen[0]
-    assert name == "0-scratch"
-    assert rates == [2e-5, 2e-5]
-    assert (schedule.steps, schedule.accumulate, schedule.checkpoint_every) == (5000, 1, 1000)
-    assert (schedule.max_grad_norm, size) == (1.0, 4)
-    assert made.batch_size == 1
-    recipe = made.synthesize([ias_zoo.Request(seed=0, defect="scratch")])[0].recipe
-    assert recipe["drawn"]["guidance"] == 2.5
-    assert json.dumps(recipe)

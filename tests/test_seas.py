@@ -19,7 +19,7 @@ from ias_zoo.diffusion.tokens import NewRows, add_words
 from ias_zoo.errors import OptionError, RequestError, WeightsError
 from ias_zoo.generation.requests import Normals
 from ias_zoo.testing.subject import toy_set
-from ias_zoo.training.shots import TrainingSet, centre_square, load_shots
+from ias_zoo.training.shots import TrainingSet, centre_square
 from ias_zoo_seas.losses import alignment, focal, mask_pyramid, min_max, token_maps
 from ias_zoo_seas.mask_head import MaskHead
 from ias_zoo_seas.options import SeaSOptions
@@ -34,20 +34,9 @@ from ias_zoo_seas.stages import (
 )
 from ias_zoo_seas.synthesizer import SeaS, start_alpha
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK: dict[str, Any] = {"steps": 1, "mask_steps": 1, "sampling_steps": 4, "rank": 2, "mask_channels": (16, 16)}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
-    return load_shots(toy_set(tmp_path_factory.mktemp("toys")), shots=4)
 
 
 def seas(random_base: Path, **options: Any) -> SeaS:

@@ -125,6 +125,12 @@ def to_grey(image: RGB) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
+def is_grey(image: RGB) -> bool:
+    """Whether the three channels of an H x W x 3 picture are equal."""
+    first = image[..., 0]
+    return np.array_equal(first, image[..., 1]) and np.array_equal(first, image[..., 2])
+
+
 def resize_image(image: RGB, height: int, width: int) -> RGB:
     """Resize with area averaging when shrinking and bilinear when growing."""
     import cv2

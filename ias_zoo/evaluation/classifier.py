@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import torch
 
+from ias_zoo.data.images import is_grey
 from ias_zoo.errors import DataError
 from ias_zoo.evaluation.encoders import with_encoder
 from ias_zoo.evaluation.protocols import Protocol
-from ias_zoo.evaluation.segmenter import is_grey, library, pick_device, relit, to_tensor, to_unit
+from ias_zoo.evaluation.segmenter import library, pick_device, relit, to_tensor, to_unit
 from ias_zoo.generation.seeds import seed_for
 
 if TYPE_CHECKING:

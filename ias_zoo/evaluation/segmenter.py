@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ias_zoo.data.cache import PictureCache
-from ias_zoo.data.images import resize_image, to_grey
+from ias_zoo.data.images import is_grey, resize_image, to_grey
 from ias_zoo.errors import DataError, MissingDependency, TrainingError
 from ias_zoo.evaluation.encoders import with_encoder
 from ias_zoo.evaluation.pictures import numbers_by_defect
@@ -277,11 +277,6 @@ class _Quota:
         self._calls += 1
         # a little more than rounding errors of the product: 0.1 * 10 must count as 1
         return math.floor(self._calls * self._share + 1e-9) > math.floor((self._calls - 1) * self._share + 1e-9)
-
-
-def is_grey(image: RGB) -> bool:
-    """Whether the three channels are equal."""
-    return bool((image[:, :, 0] == image[:, :, 1]).all() and (image[:, :, 0] == image[:, :, 2]).all())
 
 
 def to_unit(picture: npt.NDArray[np.uint8], *, grey: bool) -> Floats:

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from ias_zoo.data.images import is_grey
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -96,7 +98,7 @@ def blend_box(box: RGB, patch: RGB, mask: Mask, *, mixed: bool = False, strength
     inner = _eroded(mask)
     if not inner.any():  # also every box of less than 7 pixels in height or width: no gradient would be replaced
         return
-    grey = _is_grey(box) and _is_grey(patch)
+    grey = is_grey(box) and is_grey(patch)
     old: Float = box[..., : 1 if grey else 3].astype(np.float32)
     new: Float = patch[..., : 1 if grey else 3].astype(np.float32)
     chosen = inner[..., None]
@@ -156,8 +158,3 @@ def _eroded(mask: Mask) -> Mask:
     size = 2 * EROSION + 1
     framed = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     return np.asarray(cv2.erode(framed, np.ones((size, size), np.uint8)))[1:-1, 1:-1].view(np.bool_)
-
-
-def _is_grey(image: RGB) -> bool:
-    first = image[..., 0]
-    return np.array_equal(first, image[..., 1]) and np.array_equal(first, image[..., 2])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ias_zoo.data.images import is_grey
 from ias_zoo.diffusion.base import Base, generator, undisturbed
 from ias_zoo.diffusion.rows import rows_apart, share_out
 from ias_zoo.errors import RequestError
@@ -204,7 +205,7 @@ def _finished(model: Model, options: AnomalyDiffusionOptions, painted: _Painted)
 
 def _in_grey(options: AnomalyDiffusionOptions, base: Base, normal: RGB) -> bool:
     wanted = base.small if options.grey is None else options.grey
-    return wanted and bool((normal == normal[:, :, :1]).all())
+    return wanted and is_grey(normal)
 
 
 def _plan(model: Model, request: Request, rng: np.random.Generator) -> _Task:

@@ -23,6 +23,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ias_zoo.data.images import is_grey
 from ias_zoo.errors import OptionError, RequestError, WeightsError
 from ias_zoo.generation.seeds import seed_for
 from ias_zoo.synthesizer import Drawn, Request, Setup
@@ -88,7 +89,7 @@ class DefectGAN(TrainableSynthesizer):
             adapter=asked.adapter or ("lora" if based else "full"),
             supervision=asked.supervision or ("masks" if based else "labels"),
             light=asked.light if asked.light is not None else based,
-            grey=asked.grey if asked.grey is not None else all(_is_grey(shot.image) for shot in data.shots),
+            grey=asked.grey if asked.grey is not None else all(is_grey(shot.image) for shot in data.shots),
         )
         if options.adapter == "lora" and not based:
             raise OptionError("adapter='lora' adapts a base: give base='tiny' or another, or leave the adapter out")
@@ -290,10 +291,6 @@ class DefectGAN(TrainableSynthesizer):
         found = fetch_trained_base(self.base_of(manifest), self.method)
         self._base = (found.name, found.revision)
         return read_base(found.folder, found.name)
-
-
-def _is_grey(image: RGB) -> bool:
-    return bool((image == image[:, :, :1]).all())
 
 
 def _only_adapted(generator: nn.Module) -> None:

@@ -36,8 +36,8 @@ class DFMGANOptions:
     mixing: Annotated[float, Interval(ge=0, le=1)] = option(0.9, "probability of style mixing")
     augment: Literal["bgc", "bg", "bc", "b", "c", "none"] | None = option(
         None,
-        "what D's pictures are augmented with: blit, geometry, colour; null: bgc, in runs under 10 thousand images bg, "
-        "while a base adapts none",
+        "what D's pictures are augmented with: blit, geometry, colour; null: bgc; in runs under 10 thousand images bg, "
+        "none while a base adapts",
     )
     augment_most: Annotated[float, Gt(0)] | None = option(
         None, "the augmentation's strength at most (ours); null: no limit, in runs under 10 thousand images 0.6"

@@ -91,7 +91,7 @@ class DFMGAN(TrainableSynthesizer):
             network, discriminator = self._networks(start)
         crop = None if run.crop in ("off", "auto") else _pixels(run.crop)
         options = self.options
-        batch = self._batch(options.base_kimg)
+        batch = self._batch()
         plan = self._plan(batch, options.base_kimg, ada=1 / 6, ramp=0.05 if start is None else None)
         report = TrainingReport(
             self.method.name, self._base[0] or "none", options.resolution, crop, data.files, data.defects
@@ -112,14 +112,16 @@ class DFMGAN(TrainableSynthesizer):
         if adapt is None:
             adapt = ADAPT_KIMG if found.name == TINY else 0.0
         if adapt:
-            plan = self._plan(self._batch(adapt), adapt, ada=1 / 6, ramp=None)
-            plain = replace(options, augment=options.augment or "none")  # few steps, many normals: nothing to memorise
-            stage = BaseStage("adapt", data, plain, plan, crop, run.seed, backbone, discriminator, self._device)
+            plan = self._plan(self._batch(), adapt, ada=1 / 6, ramp=None)
+            # A short run sees many normals a few times each: there is nothing to memorise.
+            augment = options.augment or ("none" if adapt < SHORT else None)
+            adapting = replace(options, augment=augment)
+            stage = BaseStage("adapt", data, adapting, plan, crop, run.seed, backbone, discriminator, self._device)
             self._run(stage, plan, run, report)
             backbone.load_state_dict(stage.average.state_dict())
         backbone.requires_grad_(False)
         kimg = options.kimg or (SMALL_KIMG if options.resolution <= SMALL else 400.0)
-        plan = self._plan(self._batch(kimg), kimg, ada=1 / 4, ramp=None)
+        plan = self._plan(self._batch(), kimg, ada=1 / 4, ramp=None)
         self._generator, self._branches = backbone, {}
         for defect in data.defects:
             shots = tuple(shot for shot in data.shots if shot.defect == defect)
@@ -158,7 +160,7 @@ class DFMGAN(TrainableSynthesizer):
         ema = options.ema_kimg or min(10 * batch / 32, kimg / 40)
         return Plan(batch, kimg, gamma, options.ada_kimg or kimg * ada, ema, ramp)
 
-    def _batch(self, kimg: float) -> int:
+    def _batch(self) -> int:
         options = self.options
         batch = options.batch
         if batch is None:

@@ -28,7 +28,7 @@ METHODS: tuple[Method, ...] = (
         base=Base("stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"),
         licences=Licences(base_weights="CreativeML-OpenRAIL-M", training_data="LAION (mixed)"),
         cost=Cost(
-            1100,
+            1200,
             1171,
             "one thread of a small busy x86 virtual machine, CPU time, 8 at once, 128 x 128, base tiny; fit memory",
         ),
