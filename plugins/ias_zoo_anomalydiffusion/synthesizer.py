@@ -6,7 +6,9 @@ AAAI 2024, arXiv 2312.05767; published code: github.com/sjtuplayer/anomalydiffus
 The denoiser stays as it is. Each defect type gets a few vectors that tell its looks; an encoder shared by all types
 turns a mask into vectors that tell its place; both stand in a prompt for one word and are trained under a loss that
 counts the mask's cells alone. Other vectors, trained on the masks as pictures, make new masks. A sample is painted into
-a normal: at every step all but the mask is the noisy normal.
+a normal: at every step all but the mask is the noisy normal. Ours, by option, and the defaults of small
+bases: guided samples, the shots' masks mirrored in place of drawn ones, the sample in the mask alone, grey for grey
+normals, and painting again what shows nothing. Ours on any base: its own masks are moved into a region.
 
 ``words.py`` holds the embedding, ``encoder.py`` the spatial encoder, ``attention.py`` the re-weighting, ``pictures.py``
 and ``stages.py`` the trainings, ``sampling.py`` the samplers, ``drawing.py`` what a request becomes,

@@ -10,10 +10,10 @@ attend to each other. The mask is read off the anomaly. One training a defect ty
 ``interaction.py`` holds what happens in an attention layer, ``model.py`` the sets of adapters, ``stages.py`` the data
 and the loss, ``sampling.py`` the joint sampler, ``masks.py`` the masks, this file the runs and the weights. Where the
 paper and its code differ, the code is followed and the paper's form is an option. Ours, named options: one set for all
-types (``models="joint"``), interaction layers that start at zero, masks by distance from grey. Ours without a switch:
-the split is strict (the first third rounded down), pictures that are not square are cut around the defect, small
-defects are seen in crops (``crop="off"`` for the published way), everything is seeded, and an anomaly whose contrast
-stays under an autoencoder's error has no mask.
+types (``models="joint"``), interaction layers that start at zero, a least share of the loss for small defects, masks by
+distance from grey. Ours without a switch: the split is strict (the first third of the groups, rounded down), pictures
+that are not square are cut around the defect, small defects are seen in crops (``crop="off"`` for the published way),
+everything is seeded, and an anomaly whose contrast stays under an autoencoder's error has no mask.
 """
 
 from __future__ import annotations
