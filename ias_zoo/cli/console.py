@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 
@@ -46,20 +47,39 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextlib.contextmanager
-def training_progress() -> Iterator[Callable[[str, int, int, float], None]]:
-    """A bar for each training stage, with the loss; gives ``step(stage, number, total, loss)``."""
+def training_progress() -> Iterator[Callable[[str, int, int, float | None], None]]:
+    """A bar for each stage of a long run, with its loss; gives ``step(stage, number, total, loss)``.
+
+    A line for each stage, when it starts, where standard error is no terminal: a log shows how far a run has come.
+    """
     if not sys.stderr.isatty():
-        yield lambda stage, number, total, loss: None
+        yield _stage_lines()
         return
     tasks: dict[str, Any] = {}
     with _bar() as bar:
 
-        def step(stage: str, number: int, total: int, loss: float) -> None:
+        def step(stage: str, number: int, total: int, loss: float | None) -> None:
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=number, description=f"{stage}, loss {loss:.4f}")
+                # More bars than the terminal has lines would hide the newest.
+                for task in list(tasks.values())[: -max(bar.console.height - 2, 1)]:
+                    bar.update(task, visible=False)
+            shown = stage if loss is None else f"{stage}, loss {loss:.4f}"
+            bar.update(tasks[stage], completed=number, description=shown)
 
         yield step
+
+
+def _stage_lines() -> Callable[[str, int, int, float | None], None]:
+    told: set[str] = set()
+
+    def step(stage: str, number: int, total: int, loss: float | None) -> None:
+        if stage not in told:
+            told.add(stage)
+            length = f", {total} steps" if total > 1 else ""
+            print(f"{datetime.now():%H:%M:%S} {stage}{length}", file=sys.stderr, flush=True)
+
+    return step
 
 
 def _bar() -> Any:

@@ -81,7 +81,7 @@ def compare(
         workers=workers,
     )
     with training_progress() as bar:
-        found = run(task, names, out, step=lambda name, what, done, of: bar(f"{name}: {what}", done, of, float("nan")))
+        found = run(task, names, out, step=lambda name, what, done, of: bar(f"{name}: {what}", done, of, None))
     if json:
         print_json(_as_json(found))
         return
