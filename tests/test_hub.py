@@ -46,6 +46,8 @@ def test_what_is_written_is_read(weights: Path) -> None:
     assert fetch_weights(weights) == (weights, manifest, None)
     os.umask(mask := os.umask(0))
     assert weights.stat().st_mode & 0o777 == 0o777 & ~mask  # others may read it as any other folder
+    rights = {path.name: path.stat().st_mode & 0o777 for path in weights.rglob("*") if path.is_file()}
+    assert set(rights.values()) == {0o666 & ~mask}, rights  # safetensors itself makes files for the owner alone
 
 
 def test_card_and_bookkeeping_may_change(weights: Path) -> None:

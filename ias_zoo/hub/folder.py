@@ -268,12 +268,21 @@ def _published(folder: Path, *, replace: bool) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        _share(temporary)
         _flush(temporary)
         _check_target(folder, target, replace=replace)  # it may have changed in the meantime
         _move(temporary, target)
         _sync(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # after an exchange it holds the former weights
+
+
+def _share(folder: Path) -> None:
+    """Give each file the rights a new folder has here (the umask): some libraries make files nobody else can read."""
+    rights = folder.stat().st_mode & 0o666
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(rights)
 
 
 def _check_target(folder: Path, target: Path, *, replace: bool) -> None:
