@@ -5,19 +5,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ias_zoo.cli import main
-from ias_zoo.errors import DataError, OptionError, RunError
+from ias_zoo.errors import DataError, MissingDependency, OptionError, RunError
 from ias_zoo.evaluation import compare as module
 from ias_zoo.evaluation.compare import Task, compare
 from ias_zoo.evaluation.evaluate import evaluate
 from ias_zoo.evaluation.protocols import PROTOCOLS
-from ias_zoo.generation.plan import make_plan
+from ias_zoo.generation.plan import Plan, make_plan
+from ias_zoo.generation.provenance import read_provenance
 from ias_zoo.generation.run import run
+from ias_zoo.registry import State
 from ias_zoo.testing.subject import toy_set
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -106,8 +111,9 @@ def test_other_settings_are_refused(toys: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="another n; give a new --out"):
         compare(dataclasses.replace(task(toys, seeds=1), n=5), [], tmp_path)
     changed = task(toys, seeds=1, options={"crop_paste": {"feather": 1.0}})
-    with pytest.raises(RunError, match="other options or another base"):
+    with pytest.raises(RunError, match=r"crop_paste was made with another options \(feather\); .*delete"):
         compare(changed, [], tmp_path)
+    compare(task(toys, seeds=1, options={"crop_paste": {"feather": 2.0}}), [], tmp_path)  # the default, spelled out
     with pytest.raises(OptionError, match="not among the methods"):
         compare(task(toys, options={"draem": {}}), [], tmp_path)
     with pytest.raises(OptionError, match="no option 'varient'; did you mean 'variant'"):
@@ -115,6 +121,104 @@ def test_other_settings_are_refused(toys: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="perturbs feature maps"):
         compare(task(toys), ["ami_net"], tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_changed_pictures_are_refused(toys: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(toys, tmp_path / "data")
+    compare(task(data, seeds=1), [], tmp_path / "out")
+    mask = sorted(data.glob("masks/*/*.png"))[-1]
+    array = np.asarray(Image.open(mask)).copy()
+    array[:4] = array.max()
+    Image.fromarray(array).save(mask)
+    with pytest.raises(RunError, match="pictures or masks in .* have changed since; give a new --out"):
+        compare(task(data, seeds=1), ["cutpaste"], tmp_path / "out")
+
+
+def test_figures_can_be_asked_for_later(toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compare(task(toys, seeds=1), [], tmp_path)
+    path = tmp_path / "crop_paste/seed-0/result.json"
+    before = json.loads(path.read_text())
+    asked: list[dict[str, Any]] = []
+
+    def measuring(*_: Any, **more: Any) -> dict[str, Any]:
+        asked.append(more)
+        return {"defects": {}, "overall": {"fid": {"value": 1.0}}}
+
+    monkeypatch.setattr(module, "measure", measuring)
+    monkeypatch.setattr(module, "gain", None)  # no detector is trained again
+    more = task(toys, seeds=1, measures={"extractor": "inception-v3"})
+    for _ in range(2):
+        compare(more, [], tmp_path)
+    assert [(each["extractor"], each["device"]) for each in asked] == [("inception-v3", "cpu")]
+    after = json.loads(path.read_text())
+    assert after["quality"]["overall"]["fid"]["value"] == 1.0
+    assert after["detail"] == before["detail"]
+    missing = {"extractor": "inception-v3", "weights": {"inception": "nowhere"}}
+    with pytest.raises(OptionError, match="inception=nowhere: no such file"):
+        compare(dataclasses.replace(more, measures=missing), [], tmp_path)
+
+
+def test_one_method_in_trouble_does_not_stop_the_others(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = module._Bench._generate
+
+    def failing(self: Any, method: Any, *arguments: Any) -> Any:
+        if method.name == "cutpaste":
+            raise RunError("no paste today")
+        return kept(self, method, *arguments)
+
+    monkeypatch.setattr(module._Bench, "_generate", failing)
+    found = compare(task(toys, seeds=1), ["cutpaste", "draem"], tmp_path / "a")
+    assert found.failed == {"cutpaste": "no paste today"}
+    assert {row.method for row in found.rows if row.gain} == {"crop_paste", "draem"}
+    arguments = ["compare", "--data", toys, "--shots", 2, "--protocol", "toy", "-n", 4, "--seeds", 1]
+    code, shown = typed(capsys, *arguments, "--methods", "cutpaste", "--out", tmp_path / "b")
+    assert code == 1
+    assert "error: cutpaste was not finished: no paste today" in shown
+    assert "crop_paste" in shown
+
+
+def test_methods_that_cannot_run_are_refused_first(toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = module.registry()
+
+    class Without:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def find(self, name: str) -> Any:
+            return self._seen(known.find(name))
+
+        def entries(self) -> list[Any]:
+            return [self._seen(entry) for entry in known.entries()]
+
+        def _seen(self, entry: Any) -> Any:
+            lost = entry.method.name == self.name
+            return dataclasses.replace(entry, state=State.NEEDS_INSTALL, hint="needs x") if lost else entry
+
+    monkeypatch.setattr(module, "registry", lambda: Without("draem"))
+    with pytest.raises(MissingDependency, match="draem needs x"):
+        compare(task(toys), ["cutpaste", "draem"], tmp_path / "new")
+    monkeypatch.setattr(module, "registry", lambda: Without("crop_paste"))
+    with pytest.raises(RunError, match="no baseline method is installed"):
+        compare(task(toys), ["cutpaste"], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_evaluate_takes_the_shots_of_the_run_and_no_background_into_the_test(tmp_path: Path) -> None:
+    toys = toy_set(tmp_path / "toys").root
+    for number in range(3, 10):  # a fifth of the normals is held out where there are no test normals
+        normal = np.asarray(Image.open(toys / "normal/0.png")).copy()
+        normal[0, number] += 1
+        Image.fromarray(normal).save(toys / f"normal/{number}.png")
+    run(make_plan("crop_paste", toys, 12, shots=3), tmp_path / "run")
+    found = evaluate(tmp_path / "run", toys, protocol="toy", seeds=0)
+    lines = list(read_provenance(tmp_path / "run"))
+    assert set(found["split"]["shots"]) == set(Plan.read(tmp_path / "run").shots)
+    used = {line["recipe"]["request"]["normal_id"] for line in lines}
+    assert not used & set(found["split"]["test"])
+    assert found["seen"]
+    assert set(found["seen"]) <= used
 
 
 def test_samples_of_test_pictures_are_refused(toys: Path, tmp_path: Path) -> None:

@@ -26,10 +26,15 @@ from ias_zoo.evaluation.downstream import (
     spread,
     summarise,
 )
+from ias_zoo.evaluation.pictures import read_samples
 from ias_zoo.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from ias_zoo.evaluation.segmenter import Phase, Sampler, build_network, train_segmenter
 from ias_zoo.evaluation.tiles import View
+from ias_zoo.generation.plan import make_plan
+from ias_zoo.generation.provenance import read_provenance
 from ias_zoo.generation.requests import Normals
+from ias_zoo.generation.run import run
+from ias_zoo.testing.subject import toy_set
 from ias_zoo.training.shots import Shot
 
 SMALL = Protocol(
@@ -227,6 +232,43 @@ def test_one_shot_of_a_type_cannot_be_held_out():
     assert "none can be held out" in result["choice"]["how"]
 
 
+def test_pastes_of_a_held_out_shot_do_not_judge_it(monkeypatch, tmp_path):
+    from ias_zoo.evaluation import downstream
+
+    root = toy_set(tmp_path / "toys").root
+    run(make_plan("crop_paste", root, 12, shots=4), tmp_path / "run")
+    copied = {line["image"]: line["recipe"]["request"]["shot"]["id"] for line in read_provenance(tmp_path / "run")}
+    data = open_data(root)
+    shots = read_shots(data, [data.item(name) for name in sorted(set(copied.values()))])
+    seen = []
+    kept = downstream._Setting.train
+
+    def watch(self, stage, shots, made, use, steps):
+        seen.append((stage, {copied[each.id] for each in made}))
+        return kept(self, stage, shots, made, use, steps)
+
+    monkeypatch.setattr(downstream._Setting, "train", watch)
+    protocol = dataclasses.replace(SMALL, uses=("mix:0.5", "pretrain:0.5"), folds=2, rounds=1)
+    result = run_arm("both", shots, NORMALS, held_items(1), read_samples(tmp_path / "run"), protocol, 0)
+    (held,) = result["choice"]["held"]
+    choosing = [sources for stage, sources in seen if stage.startswith("choosing")]
+    assert len(choosing) == 2
+    assert all(sources and not sources & set(held) for sources in choosing)
+    assert result["choice"]["synthetic"] == [sum(shot not in held for shot in copied.values())]
+    assert seen[-1][1] == set(copied.values())  # what is trained in the end has all
+
+
+def test_a_thin_defect_does_not_vanish_where_scores_are_taken_smaller():
+    image, mask = part(3, "spot")
+    thin = np.zeros_like(mask)
+    thin[:, 5] = True  # less than half of any pixel at a quarter of the size
+    protocol = dataclasses.replace(SMALL, score_side=image.shape[0] // 4)
+    test = [TestItem("thin", image, thin, "spot"), *held_items(1)[-1:]]
+    result = run_arm("shots", shots_of("spot"), NORMALS, test, None, protocol, 0)
+    assert result["by_defect"]["spot"]["ap"] is not None
+    assert result["scores"]["pixel_ap"] is not None
+
+
 def test_gain_takes_the_shots_result_as_it_is_given():
     shots, test, made = shots_of("spot", "bar"), held_items(1), shots_of("spot", start=70)
     real = run_arm("shots", shots, NORMALS, test, None, SMALL, 0)
@@ -259,7 +301,7 @@ def test_seeds_are_brought_together_by_pairs():
     # Student's t for 2 degrees of freedom is 4.3027 at 97.5 %; the spread of 0.1, 0.2, 0.3 is 0.1
     assert paired["high"] - paired["mean"] == pytest.approx(4.302653 * 0.1 / 3**0.5, rel=1e-5)
     assert paired["mean"] - paired["low"] == pytest.approx(paired["high"] - paired["mean"])
-    assert interval([0.1]) == {"low": None, "high": None}
+    assert interval([0.1]) == (None, None)
     assert spread([0.1, None])["mean"] is None
     with pytest.raises(DataError, match="comes twice"):
         summarise([run(0, 0.5, 0.6), run(0, 0.5, 0.6)])

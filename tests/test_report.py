@@ -26,7 +26,7 @@ from ias_zoo.report import pictures
 from ias_zoo.report.gather import choose, judge, open_run, spread, worst
 from ias_zoo.report.page import write_report
 from ias_zoo.report.plots import linear_ticks, recall_plot, time_ticks
-from ias_zoo.report.results import read_comparison
+from ias_zoo.report.results import Comparison, Experiment, Row, read_comparison
 from ias_zoo.synthesizer import Sample
 
 _SPEC = importlib.util.spec_from_file_location("reporttools", Path(__file__).with_name("reporttools.py"))
@@ -98,7 +98,7 @@ def test_what_people_wrote_stays_text(page: Any) -> None:
 def test_gains_are_paired_and_ordered(compared: Path, page: Any) -> None:
     comparison = read_comparison(compared)
     assert [row.method for row in comparison.rows] == ["better", "odd", "worse"]
-    assert [row.verdict for row in comparison.rows] == ["helps", "helps", "hurts"]
+    assert [row.verdict for row in comparison.rows] == ["unclear"] * 3  # two seeds or one say nothing for sure
     gains = {row.method: {seed: round(gain, 9) for seed, gain in row.gain.items()} for row in comparison.rows}
     assert gains == {"better": {0: 0.1, 1: 0.14}, "odd": {0: 0.05}, "worse": {0: -0.2, 1: -0.1}}
     table = page.source.partition("<tbody>")[2].partition("</tbody>")[0]
@@ -110,6 +110,32 @@ def test_gains_are_paired_and_ordered(compared: Path, page: Any) -> None:
     assert "The shots alone reach 0.550." in page.text
     assert "odd: no result yet for seed 1." in page.text
     assert "nan" not in table.lower()
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        ((0.10, 0.11, 0.12), "helps"),
+        ((-0.10, -0.11, -0.12), "hurts"),
+        ((0.01, 0.05, 0.12), "unclear"),  # all of one sign: so it is by chance in a quarter of the cases
+        ((0.1,), "unclear"),
+        ((), ""),
+    ],
+)
+def test_a_verdict_needs_more_than_signs(gains: tuple[float, ...], verdict: str) -> None:
+    assert Row("any", gain=dict(enumerate(gains))).verdict == verdict
+
+
+def test_what_all_methods_took(compared: Path, tmp_path: Path) -> None:
+    def one(seed: int, **cost: float | None) -> Experiment:
+        return Experiment(tmp_path, seed, {"cost": cost}, None)
+
+    shared = [one(seed, fit_seconds=1000.0, generate_seconds=60.0 if seed else None) for seed in range(3)]
+    row = Row("fitted", shared)
+    assert row.seconds() == {1: 1060.0, 2: 1060.0}  # the first was generated in pieces: its time is not known
+    found = Comparison(tmp_path, {}, [row], Row("real-only"))
+    assert found.total_seconds() == 1120.0
+    assert Comparison(tmp_path, {"fit_each_seed": True}, [row], Row("real-only")).total_seconds() == 3120.0
 
 
 def test_quality_shows_figures_and_how_they_were_measured(page: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from ias_zoo.errors import OptionError
 from ias_zoo.extras import require
 
 if TYPE_CHECKING:
-    from ias_zoo.report.results import Comparison, Values
+    from ias_zoo.report.results import Comparison, Row, Values
 
 _MODULES = ("torch", "torchvision", "sklearn", "segmentation_models_pytorch", "timm", "torch_fidelity", "safetensors")
 _DATA = typer.Option(help="Real pictures: good ones, defective ones and their masks; a folder or a manifest.")
@@ -84,23 +85,37 @@ def compare(
         found = run(task, names, out, step=lambda name, what, done, of: bar(f"{name}: {what}", done, of, None))
     if json:
         print_json(_as_json(found))
-        return
-    print_comparison(found)
-    print(f"next: ias-zoo report {out}")
+    else:
+        print_comparison(found)
+        print(f"next: ias-zoo report {out}")
+    for name, why in found.failed.items():
+        print(f"error: {name} was not finished: {why}", file=sys.stderr)
+    if found.failed:
+        raise typer.Exit(1)
 
 
 def print_comparison(found: Comparison) -> None:
     """The table, best first."""
     rows = [["shots alone", "", *_scores(found.reference, "shots"), "", ""]]
     for row in found.rows:
-        gain = f"{_spread(row.gain, sign=True)} {row.verdict}" if row.gain else "not run"
+        gain = _gain(row, len(found.seeds))
         cost = _spread(row.seconds(), digits=0)
         rows.append([row.method, gain, *_scores(row, "both"), _spread(row.scores("synthetic", "pixel_ap")), cost])
     columns = ["method", "gain", "pixel AP", "AUROC", "F1", "PRO", "image AUROC", "synthetic alone", "seconds"]
-    seeds = len(found.seeds)
     print_table(
-        columns, rows, title=f"Pixel AP with minus without the synthetic pictures; mean ± deviation of {seeds} seeds"
+        columns,
+        rows,
+        title=f"Gain: pixel AP with minus without the synthetic pictures. Mean ± deviation of "
+        f"{len(found.seeds)} seeds, [95 % interval of the mean]",
     )
+
+
+def _gain(row: Row, asked: int) -> str:
+    if not row.gain:
+        return "not run"
+    around = f" [{row.interval[0]:+.3f}, {row.interval[1]:+.3f}]" if row.interval else ""
+    few = "" if len(row.gain) == asked else f" ({len(row.gain)} of {asked} seeds)"
+    return f"{_spread(row.gain, sign=True)}{around} {row.verdict}{few}"
 
 
 def _scores(row: Any, arm: str) -> list[str]:
@@ -126,9 +141,17 @@ def _as_json(found: Comparison) -> dict[str, Any]:
     return {
         "reference": arms(found.reference),
         "methods": [
-            {"method": row.method, "gain": row.gain, "verdict": row.verdict, "seconds": row.seconds(), **arms(row)}
+            {
+                "method": row.method,
+                "gain": row.gain,
+                "interval": row.interval,
+                "verdict": row.verdict,
+                "seconds": row.seconds(),
+                **arms(row),
+            }
             for row in found.rows
         ],
+        "failed": found.failed,
     }
 
 
@@ -150,9 +173,10 @@ def evaluate(
 ) -> None:
     """Measure a generated folder: masks, fidelity, diversity, and what it is worth to a detector."""
     require("evaluate", "evaluation", *_MODULES)
+    from ias_zoo.data.groups import some_of
     from ias_zoo.data.images import write_whole
     from ias_zoo.evaluation.evaluate import evaluate as run
-    from ias_zoo.report.results import as_text, figures_in
+    from ias_zoo.report.results import as_text, figures_in, protocols_in
 
     if out is not None and out.exists():
         raise OptionError(f"--out {out}: exists; give another name")
@@ -172,8 +196,10 @@ def evaluate(
             white=white,
             step=step,
         )
-    figures = [[name, _figure(one)] for name, one in figures_in(found["quality"]).items()]
-    print_table(["figure", "value"], figures)
+    if seen := found["seen"]:
+        print(f"{len(seen)} good pictures are left out of the test: samples were made on them ({some_of(seen)})")
+    print_table(["figure", "value"], [[name, _figure(one)] for name, one in figures_in(found["quality"]).items()])
+    print_table(["figure", "how it was measured"], [list(said) for said in protocols_in(found["quality"])])
     if found["downstream"] is not None:
         summary = found["downstream"]["summary"]
         columns = ["arm", "pixel AP", "AUROC", "F1", "PRO", "image AUROC", "type accuracy"]
@@ -182,7 +208,12 @@ def evaluate(
         rows += [
             [f"{arm}: gain", *(_mean(s.get(name), sign=True) for name in names)] for arm, s in summary["gain"].items()
         ]
-        print_table(columns, rows)
+        how = found["downstream"]["runs"][0]["arms"]["shots"]["protocol"]["name"]
+        print_table(
+            columns,
+            rows,
+            title=f"Detector: protocol {how}, {len(summary['seeds'])} seeds; in brackets the 95 % interval",
+        )
     if out is not None:
         write_whole(out, (as_text(found) + "\n").encode())
 
@@ -196,7 +227,8 @@ def _mean(one: dict[str, Any] | None, *, sign: bool = False) -> str:
     if not one or one.get("mean") is None:
         return "-"
     text = f"{one['mean']:{'+' if sign else ''}.3f}"
-    return text if one.get("sd") is None else f"{text} ± {one['sd']:.3f}"
+    text = text if one.get("sd") is None else f"{text} ± {one['sd']:.3f}"
+    return text if one.get("low") is None else f"{text} [{one['low']:+.3f}, {one['high']:+.3f}]"
 
 
 def _options(assignments: list[str]) -> dict[str, dict[str, Any]]:

@@ -3,16 +3,15 @@
 Every experiment (a method with a seed) is a folder of its own with its options, its samples and its result, so that a
 comparison goes on where it was stopped, and adding a method runs only what is missing. The layout is described in
 :mod:`ias_zoo.report.results`, which reads it. Beside the methods asked for there are always the shots alone and the
-methods that say they are a baseline.
+methods that say they are a baseline. What was run with other pictures, options or versions is never reused.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,14 @@ import ias_zoo
 from ias_zoo.data import DataSet, open_data
 from ias_zoo.data.groups import Groups
 from ias_zoo.data.images import write_whole
-from ias_zoo.errors import OptionError, RunError
+from ias_zoo.errors import IasZooError, MissingDependency, OptionError, RunError
 from ias_zoo.evaluation.downstream import gain
+from ias_zoo.evaluation.kept import claim, digest, finished, measures_record, write_result, write_settings
 from ias_zoo.evaluation.leaks import GroupSplit, split_by_group
-from ias_zoo.evaluation.pictures import read_shots, read_test
+from ias_zoo.evaluation.pictures import read_samples, read_shots, read_test
 from ias_zoo.evaluation.protocols import Protocol, find_protocol
 from ias_zoo.evaluation.quality import measure
+from ias_zoo.evaluation.segmenter import pick_device
 from ias_zoo.generation.folder import only_run_in
 from ias_zoo.generation.plan import PLAN_FILE, make_plan
 from ias_zoo.generation.requests import Normals
@@ -34,12 +35,10 @@ from ias_zoo.generation.seeds import seed_for
 from ias_zoo.hub import read_weights
 from ias_zoo.method import Method, Produces, Trains
 from ias_zoo.options import build_options, options_to_json
-from ias_zoo.registry import State, registry
+from ias_zoo.registry import Entry, State, registry
 from ias_zoo.report.results import (
-    COMPARE_FILE,
     FORMAT,
     REAL_ONLY,
-    RESULT_FILE,
     SHOTS,
     TRAINING_FILE,
     Comparison,
@@ -52,6 +51,8 @@ Step = Callable[[str, str, int, int], None]
 """Called with the experiment, what it is at, the step and how many there are."""
 
 GENERATED, WEIGHTS = "generated", "weights"
+COST = "cost.json"
+"""What making a seed's samples took."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,53 +110,72 @@ def compare(
     methods:
         Names, beside the baselines. Methods of an earlier call in the same folder stay in the table.
 
+    Returns
+    -------
+    Comparison
+        With ``failed``: the methods that an error stopped, and its words. The others are run all the same.
+
     Raises
     ------
-    OptionError, DataError, RunError, UnknownMethod, ...
+    OptionError, DataError, RunError, UnknownMethod, MissingDependency, ...
         Before anything is run where that can be known.
     """
     protocol = find_protocol(task.protocol, task.encoder)
     seeds = protocol.seeds if task.seeds is None else task.seeds
     if seeds < 1 or task.n < 1:
         raise OptionError(f"seeds={seeds}, n={task.n}: expected at least 1")
-    records = _records(methods)
-    options = {name: _options(name, task) for name in records}
+    entries = _entries(methods)
     for name in task.options:
-        if name not in records:
-            raise OptionError(f"options for {name!r}, which is not among the methods: {', '.join(records)}")
+        if name not in entries:
+            raise OptionError(f"options for {name!r}, which is not among the methods: {', '.join(entries)}")
+    identities = {name: _identity(entry, task) for name, entry in entries.items()}
     data = open_data(task.data, white=task.white)
     groups = Groups.of(data, task.group_by)
     split = split_by_group(data, task.shots, defects=task.defects, groups=groups, per_group=task.per_group)
     common = _common(task, protocol, split)
     out.mkdir(parents=True, exist_ok=True)
+    failed: dict[str, str] = {}
     with only_run_in(out):
-        _write_settings(out, common, list(records), list(range(seeds)))
+        write_settings(out, common, list(entries), list(range(seeds)))
+        for name, identity in identities.items():
+            claim(out / name, {"common": digest(common), **identity})
         bench = _Bench(task, out, data, split, protocol, common, step)
         for seed in range(seeds):
             bench.real_only(seed)
-        for name, method in records.items():
-            for seed in range(seeds):
-                bench.experiment(method, options[name], seed)
-    return read_comparison(out)
+        for name, entry in entries.items():
+            try:
+                for seed in range(seeds):
+                    bench.experiment(entry.method, identities[name]["options"], seed)
+            except IasZooError as error:  # one method's trouble is not the others'
+                failed[name] = str(error)
+    return replace(read_comparison(out), failed=failed)
 
 
-def _records(methods: Sequence[str]) -> dict[str, Method]:
-    """The methods asked for and the baselines, by name."""
+def _entries(methods: Sequence[str]) -> dict[str, Entry]:
+    """The baselines, which are what the others have to beat, and the methods asked for, by name."""
     known = registry()
-    entries = [known.find(name) for name in methods]
-    entries += [entry for entry in known.entries() if entry.method.baseline and entry.state is State.READY]
-    records: dict[str, Method] = {}
-    for entry in entries:
+    baselines = [entry for entry in known.entries() if entry.method.baseline and entry.state is State.READY]
+    if not baselines:
+        raise RunError("no baseline method is installed: install ias-zoo again, `ias-zoo list` shows what is missing")
+    entries: dict[str, Entry] = {}
+    for entry in (*baselines, *(known.find(name) for name in methods)):
         if entry.method.produces is not Produces.IMAGE:
             raise OptionError(f"{entry.method.name} perturbs feature maps; only methods that make images are compared")
-        records[entry.method.name] = entry.method
-    return records
+        if entry.state is not State.READY:
+            raise MissingDependency(f"{entry.method.name} {entry.hint}")
+        entries[entry.method.name] = entry
+    return entries
 
 
-def _options(name: str, task: Task) -> dict[str, Any]:
+def _identity(entry: Entry, task: Task) -> dict[str, Any]:
+    """What decides a method's samples, beside what all share; refuses wrong options."""
+    name = entry.method.name
     given = dict(task.options.get(name, {}))
-    build_options(registry().options_class(name), given, method=name)  # refuses what is wrong before anything is run
-    return given
+    return {
+        "options": options_to_json(build_options(registry().options_class(name), given, method=name)),
+        "base": task.base if entry.method.trains is not Trains.NONE else None,
+        "plugin": f"{entry.plugin.distribution} {entry.plugin.version}",
+    }
 
 
 def _common(task: Task, protocol: Protocol, split: GroupSplit) -> dict[str, Any]:
@@ -169,23 +189,13 @@ def _common(task: Task, protocol: Protocol, split: GroupSplit) -> dict[str, Any]
         "defects": sorted(counts),
         "shots": counts,
         "split": split.to_json(),
+        "white": task.white,
         "protocol": protocol.to_json(),
+        "device": pick_device(task.device).type,
+        "zoo_version": ias_zoo.__version__,
         "n": task.n,
         "fit_each_seed": task.fit_each_seed,
     }
-
-
-def _write_settings(out: Path, common: dict[str, Any], methods: list[str], seeds: list[int]) -> None:
-    path = out / COMPARE_FILE
-    if path.exists():
-        before = read_json(path)
-        other = [name for name, value in common.items() if before.get(name) != json.loads(json.dumps(value))]
-        if other:
-            raise RunError(f"{out} holds a comparison with another {', '.join(other)}; give a new --out")
-        methods = list(dict.fromkeys([*before["methods"], *methods]))
-        seeds = sorted({*before["seeds"], *seeds})
-    settings = {**common, "seeds": seeds, "methods": methods, "zoo_version": ias_zoo.__version__}
-    write_whole(path, (json.dumps(settings, indent=1) + "\n").encode())
 
 
 class _Bench:
@@ -196,7 +206,7 @@ class _Bench:
         step: Step,
     ) -> None:  # fmt: skip
         self.task, self.out, self.data, self.split, self.protocol, self.step = task, out, data, split, protocol, step
-        self.digest = _digest(common)
+        self.measures = measures_record(task.measures)
         self.shots = read_shots(data, split.shots)
         self.normals = Normals(split.training_data())
         self.test = read_test(data, split.test)
@@ -204,41 +214,45 @@ class _Bench:
     def real_only(self, seed: int) -> dict[str, Any]:
         """The shots alone; every method is compared with it."""
         folder = self.out / REAL_ONLY / f"seed-{seed}"
-        identity = {"common": self.digest}
-        found = _finished(folder, identity)
+        found = finished(folder)
         if found is None:
-            detail = self._gain(REAL_ONLY, None, seed, None, None)
-            found = _result(REAL_ONLY, seed, identity, {}, {}, {}, detail)
-            _write_result(folder, found)
+            found = _result(REAL_ONLY, seed, {}, {}, {}, {}, self._gain(REAL_ONLY, None, seed, None, None))
+            write_result(folder, found)
         return found
 
     def experiment(self, method: Method, options: dict[str, Any], seed: int) -> None:
         """Fit where needed, generate, measure, evaluate; skipped when the result is there."""
         folder = self.out / method.name / f"seed-{seed}"
-        trained = method.trains is not Trains.NONE
-        identity = {"common": self.digest, "options": options, "base": self.task.base if trained else None}
-        if _finished(folder, identity) is not None:
+        found = finished(folder)
+        if found is not None:
+            if self.measures and found.get("measures") != self.measures:  # asked for since: nothing else is run again
+                quality = self._measure(method, seed, folder)
+                write_result(folder, {**found, "quality": quality, "measures": self.measures})
             return
         folder.mkdir(parents=True, exist_ok=True)
-        weights, cost = self._fit(method, options, seed, folder) if trained else (None, {})
-        seconds = self._generate(method, options, weights, seed, folder / GENERATED)
-        self.step(f"{method.name}, seed {seed}", "measuring", 0, 1)
-        made = open_data(folder / GENERATED)
-        quality = measure(
+        weights, cost = self._fit(method, options, seed, folder) if method.trains is not Trains.NONE else (None, {})
+        seconds = self._generate(method, options, weights, seed, folder)
+        quality = self._measure(method, seed, folder)
+        alone = self.real_only(seed)["detail"]["arms"][SHOTS]
+        use = self._use(method, seed)
+        detail = self._gain(method.name, read_samples(folder / GENERATED), seed, alone, use)
+        cost = {"fit_seconds": None, "peak_mb": None, **cost, "generate_seconds": seconds}
+        given = dict(self.task.options.get(method.name, {}))
+        result = _result(method.name, seed, options, given, cost, quality, detail)
+        write_result(folder, {**result, "measures": self.measures})
+
+    def _measure(self, method: Method, seed: int, folder: Path) -> dict[str, Any]:
+        return measure(
             folder / GENERATED,
             self.data,
             shots=[item.id for item in self.split.shots],
             held=[item.id for item in self.split.test if item.defect is not None],
             normals=[item.id for item in self.split.normals],
             seed=seed,
+            device=str(pick_device(self.task.device)),
+            step=lambda what: self.step(f"{method.name}, seed {seed}", f"measuring, {what}", 0, 1),
             **({"extractor": None, "lpips": None} | dict(self.task.measures)),
         )
-        alone = self.real_only(seed)["detail"]["arms"][SHOTS]
-        use = self._use(method, identity, seed)
-        detail = self._gain(method.name, read_shots(made), seed, alone, use)
-        cost = {"fit_seconds": None, "peak_mb": None, **cost, "generate_seconds": seconds}
-        known = options_to_json(build_options(registry().options_class(method.name), options, method=method.name))
-        _write_result(folder, _result(method.name, seed, identity, known, cost, quality, detail))
 
     def _fit(
         self, method: Method, options: dict[str, Any], seed: int, folder: Path
@@ -259,8 +273,9 @@ class _Bench:
         return place, {"fit_seconds": facts.get("seconds"), "peak_mb": facts.get("peak_memory_mb")}
 
     def _generate(
-        self, method: Method, options: dict[str, Any], weights: Path | None, seed: int, out: Path
+        self, method: Method, options: dict[str, Any], weights: Path | None, seed: int, folder: Path
     ) -> float | None:
+        out = folder / GENERATED
         plan = make_plan(
             method.name,
             self.task.data,
@@ -285,14 +300,17 @@ class _Bench:
         summary = run(plan, out, workers=self.task.workers, resume=resumed, step=told)
         if summary.failures:
             raise RunError(f"{method.name}, seed {seed}: {len(summary.failures)} failed, first: {summary.failures[0]}")
-        # A run in several pieces has no time of its own; the one of the last piece would flatter it.
-        return round(summary.seconds, 2) if not summary.skipped else None
+        if not summary.skipped:
+            write_whole(folder / COST, json.dumps({"generate_seconds": round(summary.seconds, 2)}).encode())
+        elif summary.made:
+            (folder / COST).unlink(missing_ok=True)  # a run in several pieces has no time of its own
+        return read_json(folder / COST)["generate_seconds"] if (folder / COST).is_file() else None
 
-    def _use(self, method: Method, identity: dict[str, Any], seed: int) -> str | None:
+    def _use(self, method: Method, seed: int) -> str | None:
         """How the first seed's samples were best used: decided once a method, so that seeds vary nothing else."""
         if seed == 0:
             return None
-        found = _finished(self.out / method.name / "seed-0", identity)
+        found = finished(self.out / method.name / "seed-0")
         assert found is not None  # noqa: S101 - seeds are run in order
         return str(found["use"]["both"])
 
@@ -319,8 +337,8 @@ class _Bench:
 def _result(
     name: str,
     seed: int,
-    identity: dict[str, Any],
     options: dict[str, Any],
+    given: dict[str, Any],
     cost: dict[str, Any],
     quality: dict[str, Any],
     detail: dict[str, Any],
@@ -329,8 +347,8 @@ def _result(
     return {
         "method": name,
         "seed": seed,
-        "identity": identity,
         "options": options,
+        "given": given,
         "cost": cost,
         "quality": quality,
         "downstream": {arm: result["scores"] for arm, result in arms.items()},
@@ -341,22 +359,3 @@ def _result(
         "use": {arm: result["use"] for arm, result in arms.items()},
         "detail": detail,
     }
-
-
-def _finished(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    path = folder / RESULT_FILE
-    if not path.is_file():
-        return None
-    found = read_json(path)
-    if found.get("identity") != json.loads(json.dumps(identity)):
-        raise RunError(f"{path} was made with other options or another base; give a new --out, or delete {folder}")
-    return found
-
-
-def _write_result(folder: Path, result: dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / RESULT_FILE, (json.dumps(result, indent=1) + "\n").encode())
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

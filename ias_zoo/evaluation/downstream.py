@@ -15,7 +15,6 @@ Every arm trains for the same number of steps and keeps its last weights.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,13 +25,15 @@ import numpy as np
 
 from ias_zoo.data.images import resize_mask
 from ias_zoo.errors import DataError, OptionError
-from ias_zoo.evaluation.pictures import TestItem, numbers_by_defect, read_shots, read_test
+from ias_zoo.evaluation.gathered import cover
+from ias_zoo.evaluation.pictures import TestItem, not_made_of, numbers_by_defect, read_samples, read_shots, read_test
 from ias_zoo.evaluation.protocols import Protocol
 from ias_zoo.evaluation.scores import PixelScores, image_scores
 from ias_zoo.evaluation.segmenter import Phase, Segmenter, train_segmenter
 from ias_zoo.evaluation.tiles import View
 from ias_zoo.generation.requests import Normals
 from ias_zoo.generation.seeds import seed_for
+from ias_zoo.report.results import interval
 
 if TYPE_CHECKING:
     from ias_zoo.generation.requests import NormalsLike
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     Step = Callable[[str, int, int, float], None]
 
-__all__ = ["ARMS", "TestItem", "difference", "gain", "read_shots", "read_test", "run_arm", "summarise"]
+__all__ = ["ARMS", "TestItem", "difference", "gain", "read_samples", "read_shots", "read_test", "run_arm", "summarise"]
 
 ARMS = ("shots", "both", "synthetic")
 _CHOICE_NORMALS = 16
@@ -232,7 +233,10 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         paired = [result["gain"][arm] for result in results if arm in result["gain"]]
         if paired:
             columns = {name: [run[name] for run in paired] for name in paired[0]}
-            summary["gain"][arm] = {name: {**spread(values), **interval(values)} for name, values in columns.items()}
+            summary["gain"][arm] = {
+                name: {**spread(values), **dict(zip(("low", "high"), interval(values), strict=True))}
+                for name, values in columns.items()
+            }
     return summary
 
 
@@ -242,17 +246,6 @@ def spread(values: Sequence[float | None]) -> dict[str, Any]:
     if len(known) < len(values) or not known:
         return {"mean": None, "sd": None, "values": list(values)}
     return {"mean": fmean(known), "sd": stdev(known) if len(known) > 1 else None, "values": known}
-
-
-def interval(differences: Sequence[float | None]) -> dict[str, float | None]:
-    """Student's 95 % interval of the mean of paired differences."""
-    known = [value for value in differences if value is not None]
-    if len(known) < len(differences) or len(known) < 2:
-        return {"low": None, "high": None}
-    from scipy.stats import t
-
-    half = float(t.ppf(0.975, len(known) - 1)) * stdev(known) / math.sqrt(len(known))
-    return {"low": fmean(known) - half, "high": fmean(known) + half}
 
 
 @dataclass(frozen=True)
@@ -294,8 +287,9 @@ def phases_of(use: str, steps: int) -> tuple[Phase, ...]:
 def _choose_use(shots: Sequence[Shot], made: Sequence[Shot], setting: _Setting) -> tuple[str, dict[str, Any]]:
     """Decide how to use the synthetic set, on shots held out from training.
 
-    A method that learns from shots has seen the held-out ones too, and its samples may repeat them: the choice may
-    lean to larger shares then. The test is not touched by that.
+    Samples that were copied from a held-out shot are left out. A method that learns from shots has seen the held-out
+    ones too, and its samples may repeat them: the choice may lean to larger shares then. The test is not touched by
+    that.
     """
     protocol = setting.protocol
     if len(protocol.uses) == 1:
@@ -304,19 +298,24 @@ def _choose_use(shots: Sequence[Shot], made: Sequence[Shot], setting: _Setting) 
     if not parts:
         return protocol.uses[0], {"how": "the protocol's first use: no type has two shots, so none can be held out"}
     found: dict[str, list[float]] = {use: [] for use in protocol.uses}
+    samples: list[int] = []
     for held in parts:
         kept = [shot for number, shot in enumerate(shots) if number not in held]
         items = [TestItem(shots[n].id, shots[n].image, shots[n].mask, shots[n].defect) for n in sorted(held)]
+        left = not_made_of({item.id for item in items}, made)
+        if not left:
+            return protocol.uses[0], {"how": "the protocol's first use: every sample was copied from a held-out shot"}
+        samples.append(len(left))
         items += _some_normals(setting)
         for use in protocol.uses:
-            segmenter = setting.train(f"choosing ({use})", kept, made, use, protocol.choice_steps)
-            score = _test(segmenter, items, protocol)["scores"]["pixel_ap_types"]
-            found[use].append(float(score))
+            segmenter = setting.train(f"choosing ({use})", kept, left, use, protocol.choice_steps)
+            found[use].append(float(_test(segmenter, items, protocol)["scores"]["pixel_ap_types"]))
     best = max(found, key=lambda use: fmean(found[use]))
     return best, {
         "how": "pixel AP on held-out shots, mean over the types",
         "pixel_ap_types": found,
         "held": [[shots[number].id for number in sorted(held)] for held in parts],
+        "synthetic": samples,
         "steps": protocol.choice_steps,
     }
 
@@ -351,7 +350,9 @@ def _test(segmenter: Segmenter, test: Sequence[TestItem], protocol: Protocol) ->
         side = protocol.score_side
         if side is not None:
             score = np.asarray(cv2.resize(score, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-            mask = resize_mask(mask, side, side)
+            smaller = resize_mask(mask, side, side)
+            # A thin defect may cover half of no pixel: it must not vanish, or missing it would cost nothing.
+            mask = smaller if smaller.any() or not mask.any() else cover(mask, side)
         pixels.add(score, mask, item.defect)
         probability = cv2.blur(1 / (1 + np.exp(-np.clip(score, -60, 60))), window)
         pictures.append({"id": item.id, "defect": item.defect, "score": float(probability.max())})

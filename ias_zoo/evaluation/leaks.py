@@ -6,9 +6,11 @@ With one picture of a part among the training shots and another in the test, a d
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +37,7 @@ class GroupSplit:
         Real pictures held out, defective (with masks) and good, in order of their ids.
     left_out:
         Pictures that are in neither part: of the shots' groups, defective ones without a mask, more of a group than
-        are tested on.
+        are tested on, and training normals that are in a group of, or the same file as, a test picture.
     groups:
         How the groups were found.
     seed:
@@ -78,7 +80,9 @@ class GroupSplit:
         return TrainingSet(shots, Normals(data), defects, self.groups.how)
 
     def to_json(self) -> dict[str, object]:
-        """The record of the split: which files are where."""
+        """The record of the split: which files are where, and a hash of what is in all that are used."""
+        used = (*self.shots, *self.normals, *self.test)
+        contents = [[item.id, file_digest(item.path), item.mask and file_digest(item.mask)] for item in used]
         return {
             "groups": self.groups.how,
             "seed": self.seed,
@@ -86,6 +90,7 @@ class GroupSplit:
                 item.id: {"group": self.groups[item.id], "sha256": file_digest(item.path)} for item in self.shots
             },
             "normals": len(self.normals),
+            "contents": hashlib.sha256(json.dumps(contents).encode()).hexdigest(),
             "test": [item.id for item in self.test],
             "left_out": [item.id for item in self.left_out],
         }
@@ -99,6 +104,7 @@ def split_by_group(
     groups: Groups | None = None,
     per_group: int | None = None,
     seed: int | None = None,
+    chosen: Sequence[str] | None = None,
 ) -> GroupSplit:
     """Take one picture of each of the first groups of each defect type for training; test on the other groups.
 
@@ -117,17 +123,24 @@ def split_by_group(
         say much the same. None: all.
     seed:
         What groups and pictures are drawn from; see :func:`ias_zoo.data.split.few_shot_split`, which chooses the shots.
+    chosen:
+        The shots' ids, where they are chosen already; ``shots``, ``defects`` and ``seed`` say nothing then.
 
     Raises
     ------
     DataError
-        For an unknown type, a type with too few groups, when nothing is left to test on, or when a picture's file is
-        on both sides under two names.
+        For an unknown type or id, a type with too few groups, when nothing is left to train or to test on, or when a
+        shot's file is on both sides under two names.
     OptionError
         For a number of shots of a type that is not among ``defects``, or ``per_group`` below 1.
     """
     groups = groups or Groups.of(data)
-    train = few_shot_split(data, defects=defects, shots=shots, groups=groups, seed=seed).train
+    if chosen is None:
+        train = few_shot_split(data, defects=defects, shots=shots, groups=groups, seed=seed).train
+    else:
+        train = tuple(data.item(name) for name in chosen)
+        if bare := [item.id for item in train if item.defect is None or item.mask is None]:
+            raise DataError(f"{data.root}: no defective pictures with a mask: {some_of(bare)}")
     names = {item.defect for item in train}
     taken = {groups[item.id] for item in train}
     used = {item.id for item in train}
@@ -148,7 +161,13 @@ def split_by_group(
         test = thinned
     if not any(item.defect is not None for item in test):
         raise DataError(f"{data.root}: no defective picture is left to test on; give a smaller number of shots")
-    split = GroupSplit(data, tuple(train), normals, tuple(test), tuple(left_out), groups, seed)
+    apart = _apart(normals, test, groups)
+    if normals and not apart:
+        raise DataError(
+            f"{data.root}: every good picture for training shares a group ({groups.how}) with a test picture"
+        )
+    left_out += [item for item in normals if item not in apart]
+    split = GroupSplit(data, tuple(train), apart, tuple(test), tuple(left_out), groups, seed)
     refuse_leaks(split.files, split.test, groups)
     return split
 
@@ -189,9 +208,22 @@ def refuse_leaks(training: Mapping[str, str], test: Iterable[Item], groups: Grou
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, as hex."""
+    """SHA-256 of a file, as hex; a file is read again only after it has changed."""
+    found = path.stat()
+    return _digest_of(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=100_000)
+def _digest_of(path: Path, size: int, changed: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _apart(normals: Sequence[Item], test: Sequence[Item], groups: Groups) -> tuple[Item, ...]:
+    """The normals that are in no group of a test picture, nor the same file as one under another name."""
+    tested = {groups[item.id] for item in test}
+    files = {file_digest(item.path) for item in test}
+    return tuple(item for item in normals if groups[item.id] not in tested and file_digest(item.path) not in files)
 
 
 def _thinned(items: Sequence[Item], groups: Groups, most: int) -> list[Item]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ias_zoo.data import DataSet, Item
+from ias_zoo.data import DataSet, Item, open_data
 from ias_zoo.data.cache import PictureCache
 from ias_zoo.errors import DataError
 from ias_zoo.evaluation.leaks import file_digest
+from ias_zoo.generation.provenance import read_provenance
 
 if TYPE_CHECKING:
     from ias_zoo.synthesizer import RGB, Mask
@@ -33,10 +35,19 @@ class TestItem:
 
 
 class LazyPictures(Sequence[Any]):
-    """Shots or test pictures of a data set, decoded when asked for and kept up to half a gigabyte."""
+    """Shots or test pictures of a data set, decoded when asked for and kept up to half a gigabyte.
 
-    def __init__(self, data: DataSet, items: Sequence[Item], make: Callable[[DataSet, Item], Any]) -> None:
-        self._data, self._items, self._make = data, tuple(items), make
+    ``sources`` says of which shot's pixels a picture was made, where it was.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        items: Sequence[Item],
+        make: Callable[[DataSet, Item], Any],
+        sources: Mapping[str, str] | None = None,
+    ) -> None:
+        self._data, self._items, self._make, self._sources = data, tuple(items), make, sources or {}
         self._cache: PictureCache[Any] = PictureCache(
             CACHE_BYTES, lambda picture: int(picture.image.nbytes + picture.mask.nbytes)
         )
@@ -56,9 +67,14 @@ class LazyPictures(Sequence[Any]):
     def __getitem__(self, number: int | slice) -> Any:
         """Decode one, or take it from the cache; a slice decodes nothing."""
         if isinstance(number, slice):
-            return LazyPictures(self._data, self._items[number], self._make)
+            return LazyPictures(self._data, self._items[number], self._make, self._sources)
         item = self._items[number]
         return self._cache.get(item.id, lambda: self._make(self._data, item))
+
+    def without(self, shots: Collection[str]) -> LazyPictures:
+        """Those that were made of none of these shots."""
+        kept = [item for item in self._items if self._sources.get(item.id) not in shots]
+        return LazyPictures(self._data, kept, self._make, self._sources)
 
 
 def read_shots(data: DataSet, items: Sequence[Item] | None = None) -> Sequence[Shot]:
@@ -68,6 +84,22 @@ def read_shots(data: DataSet, items: Sequence[Item] | None = None) -> Sequence[S
     """
     chosen = data.shots if items is None else items
     return LazyPictures(data, chosen, _read_shot)
+
+
+def read_samples(folder: Path) -> Sequence[Shot]:
+    """Give the samples of a run as shots, as above; they know which real shot each was copied from."""
+    sources = {}
+    for line in read_provenance(folder):
+        shot = ((line.get("recipe") or {}).get("request") or {}).get("shot")
+        if shot:
+            sources[line["image"]] = shot["id"]
+    data = open_data(folder)
+    return LazyPictures(data, data.shots, _read_shot, sources)
+
+
+def not_made_of(shots: Collection[str], pictures: Sequence[Shot]) -> Sequence[Shot]:
+    """Those that were not copied from these shots, as far as that is known."""
+    return pictures.without(shots) if isinstance(pictures, LazyPictures) else pictures
 
 
 def read_test(data: DataSet, items: Sequence[Item]) -> Sequence[TestItem]:

@@ -64,7 +64,7 @@ def comparison_parts(comparison: Comparison) -> dict[str, Any]:
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """The answer in words; what it says holds for every seed, or it says so."""
+    """The answer in words, with how sure it is."""
     judged = [row for row in comparison.rows if row.gain]
     if not judged:
         return ["No method has been evaluated yet."]
@@ -79,17 +79,15 @@ def sentences(comparison: Comparison) -> list[str]:
         first = f"No method raised pixel AP above the shots alone; the best, {best.method}, comes to {figure}.{base}"
     else:
         first = f"{best.method} gains most: {figure} over the shots alone.{base}"
-    groups = {"helps": "gained with every seed", "hurts": "lost with every seed", "unclear": "differed by seed"}
-    if max(len(row.gain) for row in judged) == 1:
-        groups = {"helps": "gained", "hurts": "lost", "unclear": "made no difference"}
+    groups = {"helps": "helped", "hurts": "hurt", "unclear": "cannot be told from no difference"}
     found = [
         f"{', '.join(names)} {words}"
         for verdict, words in groups.items()
         if (names := [row.method for row in judged if row.verdict == verdict])
     ]
-    second = "; ".join(found) + "."
-    if seeds == 1:
-        second += " One seed shows no spread: a small difference may be chance."
+    second = "; ".join(found) + " (95 % interval over the seeds)."
+    if max(len(row.gain) for row in judged) == 1:
+        second = "One seed shows no spread: a difference may be chance."
     return [first, second]
 
 
@@ -105,8 +103,8 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     facts += [("Shots", shots_text)] if shots else []
     facts += [("Protocol", str(name))] if name else []
     facts += [("Seeds", ", ".join(map(str, comparison.seeds)))] if comparison.seeds else []
-    total = [seconds for row in comparison.rows for seconds in row.seconds().values()]
-    facts += [("Fitting and generating", f"{duration(sum(total))} in all")] if total else []
+    total = comparison.total_seconds()
+    facts += [("Fitting and generating", f"{duration(total)} in all")] if total else []
     return facts
 
 

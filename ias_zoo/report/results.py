@@ -3,6 +3,7 @@
 The layout is what ``ias-zoo compare`` writes::
 
     OUT/compare.json                            what was compared
+    OUT/<method>/settings.json                  what all of it was made with
     OUT/<method>/seed-<k>/result.json           scores, cost and curves of one experiment
     OUT/<method>/seed-<k>/generated/            the run that was evaluated
     OUT/<method>/seed-<k>/weights/training.json losses, for methods that are trained
@@ -17,7 +18,7 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,9 +109,12 @@ class Row:
         return _known((one.seed, one.cost(name)) for one in self.experiments)
 
     def seconds(self) -> Values:
-        """Seconds to fit and to generate together."""
+        """Seconds to fit and to generate together, of every seed that has them whole.
+
+        A run that was stopped and resumed has no time of its own, and a sum without it would flatter the method.
+        """
         fit, generate = self.costs("fit_seconds"), self.costs("generate_seconds")
-        return {seed: fit.get(seed, 0.0) + generate.get(seed, 0.0) for seed in sorted({*fit, *generate})}
+        return {seed: fit.get(seed, 0.0) + value for seed, value in generate.items() if not fit or seed in fit}
 
     def quality(self) -> dict[str, Values]:
         """Every figure of ``quality``, by its dotted name."""
@@ -122,21 +126,44 @@ class Row:
         return found
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """Student's 95 % interval of the mean gain; None for one seed."""
+        low, high = interval(list(self.gain.values()))
+        return None if low is None or high is None else (low, high)
+
+    @property
     def verdict(self) -> str:
-        """``helps`` or ``hurts`` when every seed says so, else ``unclear``; ``""`` without a gain."""
+        """``helps`` or ``hurts`` when the interval leaves out no gain, else ``unclear``; ``""`` without a gain.
+
+        With three seeds all gains have one sign by chance in a quarter of the cases: signs alone say little.
+        """
         if not self.gain:
             return ""
-        return "helps" if min(self.gain.values()) > 0 else "hurts" if max(self.gain.values()) < 0 else "unclear"
+        low, high = self.interval or (0.0, 0.0)
+        return "helps" if low > 0 else "hurts" if high < 0 else "unclear"
 
 
 @dataclass
 class Comparison:
-    """A comparison's folder. ``rows`` come by falling gain, those without one last; ``reference`` is real-only."""
+    """A comparison's folder. ``rows`` come by falling gain, those without one last; ``reference`` is real-only.
+
+    ``failed``: what stopped methods in the call that gave this, by name.
+    """
 
     folder: Path
     settings: dict[str, Any]
     rows: list[Row]
     reference: Row
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def total_seconds(self) -> float:
+        """What is known of the time all methods took; a fit that the seeds share counts once."""
+        total = 0.0
+        for row in self.rows:
+            fit = list(row.costs("fit_seconds").values())
+            total += sum(fit if self.settings.get("fit_each_seed") else fit[:1])
+            total += sum(row.costs("generate_seconds").values())
+        return total
 
     @property
     def seeds(self) -> list[int]:
@@ -208,6 +235,18 @@ def mean(values: Values) -> float:
 def deviation(values: Values) -> float | None:
     """The standard deviation over seeds (n - 1 in the divisor); None for one seed, which has no spread."""
     return statistics.stdev(values.values()) if len(values) > 1 else None
+
+
+def interval(differences: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """Student's 95 % interval of the mean of paired differences; None for fewer than two, or where one is missing."""
+    known = [value for value in differences if value is not None]
+    if len(known) < len(differences) or len(known) < 2:
+        return None, None
+    from scipy.stats import t
+
+    middle = statistics.fmean(known)
+    half = float(t.ppf(0.975, len(known) - 1)) * statistics.stdev(known) / math.sqrt(len(known))
+    return middle - half, middle + half
 
 
 def figures_in(quality: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -164,10 +164,11 @@ def gate_table(runs: Sequence[Run], judged: Sequence[Judged]) -> Table:
 
 
 def gain_cell(row: Row) -> Cell:
-    """A method's gain; its colour says whether all seeds agree."""
+    """A method's gain with its 95 % interval; its colour says on which side of 0 that is."""
     if not row.gain:
         return NOTHING
-    return Cell(signed(mean(row.gain)), mean(row.gain), _spread(row.gain), row.verdict)
+    around = f" [{signed(row.interval[0])}, {signed(row.interval[1])}]" if row.interval else ""
+    return Cell(signed(mean(row.gain)), mean(row.gain), _spread(row.gain) + around, row.verdict)
 
 
 def score_cell(values: Values) -> Cell:
