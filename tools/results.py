@@ -35,22 +35,30 @@ def _row(row: Row, arms: tuple[str, ...]) -> dict[str, Any]:
     uses = {one.result["use"].get(BOTH) for one in row.experiments} - {None}
     return {
         "method": row.method,
-        "options": row.experiments[0].result["identity"].get("options", {}),
+        "options": row.experiments[0].result["given"],
         "gain": list(row.gain.values()),
+        "interval": row.interval,
         "verdict": row.verdict,
         "use": sorted(uses),
         "scores": {arm: {name: list(row.scores(arm, name).values()) for name in SCORES} for arm in arms},
+        "by_defect": {arm: _by_defect(row, arm) for arm in arms},
         "fit_seconds": _mean(list(row.costs("fit_seconds").values())),
         "generate_seconds": _mean(list(row.costs("generate_seconds").values())),
     }
 
 
+def _by_defect(row: Row, arm: str) -> dict[str, list[float]]:
+    """Pixel AP of each defect type, seed by seed."""
+    found = [one.result["detail"]["arms"][arm]["by_defect"] for one in row.experiments]
+    return {defect: [kinds[defect]["ap"] for kinds in found] for defect in found[0]}
+
+
 def table(kept: dict[str, Any]) -> str:
     """The table of one comparison, in Markdown."""
     lines = [
-        "| method | gain in pixel AP | | used | pixel AP | mean of types | AUROC | PRO | image AUROC | type accuracy "
+        "| method | gain in pixel AP | 95 % interval | | used | pixel AP | mean of types | AUROC | PRO | image AUROC | type accuracy "
         "| synthetic alone, pixel AP | fit, s | generate, s |",
-        "|---|---:|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---:|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in kept["rows"]:
         alone = SHOTS in row["scores"]
@@ -58,6 +66,7 @@ def table(kept: dict[str, Any]) -> str:
         cells = [
             "**shots alone**" if alone else _name(row),
             "" if alone else _text(row["gain"], sign=True) + _few(row["gain"], kept["settings"]["seeds"]),
+            "" if not row["interval"] else "{:+.3f} to {:+.3f}".format(*row["interval"]),
             row["verdict"],
             ", ".join(row["use"]),
             *scores,
