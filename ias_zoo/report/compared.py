@@ -19,8 +19,10 @@ from ias_zoo.report.plots import (
 from ias_zoo.report.results import (
     ARMS,
     BOTH,
+    COMPARE_FILE,
     GAIN_SCORE,
     REAL_ONLY,
+    RESULT_FILE,
     SHOTS,
     Comparison,
     Experiment,
@@ -32,6 +34,9 @@ from ias_zoo.report.results import (
     protocols_in,
 )
 from ias_zoo.report.tables import quality_table, results_table
+
+LISTED = 20
+"""Longer lists of a record are left out of the page."""
 
 Curves = dict[str, list[tuple[list[float], list[float]]]]
 """Arm to (recall, precision) of every seed."""
@@ -191,16 +196,35 @@ def _protocols(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def _records(comparison: Comparison) -> list[tuple[str, str]]:
-    """The settings, and each result without its curves."""
-    records = [("compare.json", as_text(comparison.settings))]
+    """The settings and each result, without what is bulky: the page must stay small enough to send."""
+    records = [(COMPARE_FILE, as_text(_shortened(comparison.settings, COMPARE_FILE)))]
     seen: set[str] = set()
     for row in (*comparison.rows, comparison.reference):
         for one in row.experiments:
-            name = f"{one.folder.parent.name}, seed {one.seed}: result"
+            method = one.folder.parent.name
+            name = f"{method}, seed {one.seed}: result"
             if name not in seen:
                 seen.add(name)
-                records.append((name, as_text({key: value for key, value in one.result.items() if key != "curves"})))
+                records.append((name, as_text(_record(one.result, shots=method == REAL_ONLY))))
     return records
+
+
+def _record(result: dict[str, Any], *, shots: bool) -> Any:
+    """A result as the page shows it; ``shots``: with the detail of that arm, which all methods of a seed share."""
+    detail = result.get("detail")
+    arms = detail.get("arms") if isinstance(detail, dict) else None
+    if not shots and isinstance(detail, dict) and isinstance(arms, dict) and SHOTS in arms:
+        result = {**result, "detail": {**detail, "arms": {**arms, SHOTS: f"left out here: see {RESULT_FILE}"}}}
+    return _shortened(result, RESULT_FILE)
+
+
+def _shortened(value: Any, file: str) -> Any:
+    """The value, with words in place of its long lists: curves, losses, a score or an id for each test picture."""
+    if isinstance(value, dict):
+        return {key: _shortened(item, file) for key, item in value.items()}
+    if isinstance(value, list) and len(value) > LISTED:
+        return f"{len(value)} entries, left out here: see {file}"
+    return [_shortened(item, file) for item in value] if isinstance(value, list) else value
 
 
 def _name_of(path: str) -> str:
