@@ -197,6 +197,25 @@ def test_a_normal_that_is_gone_or_changed_is_not_shown(made: Path, mvtec: Path) 
         assert "12 could not be compared with their normal" in page.text
 
 
+def test_samples_that_were_deleted_are_left_out_and_counted(made: Path, compared: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in _lines(made)]
+    (made / lines[1]["image"]).unlink()
+    (made / lines[4]["mask"]).unlink()
+    page = Page(write_report(made))
+    gallery = page.source.partition('id="cards"')[2].partition('id="worst"')[0]
+    assert gallery.count('class="card"') == 10
+    shown = {sample["name"] for sample in page.data["samples"].values()}
+    assert shown == {Path(line["image"]).name for place, line in enumerate(lines) if place not in (1, 4)}
+    assert page.all("ul", "warnings")
+    assert "cutpaste, seed 3: 2 of 12 samples lack their picture or mask in the folder" in page.text
+    assert "--resume" not in page.text, "they were made: going on would not bring them back"
+    folder = shutil.copytree(compared, tmp_path / "curated")
+    shutil.rmtree(folder / "worse/seed-1/generated/test")
+    text = Page(write_report(folder)).text
+    assert "worse, seed 1: 4 of 4 samples lack their picture or mask in the folder" in text
+    assert text.count("lack their picture") == 1
+
+
 def test_the_page_keeps_to_its_budget(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judged = judge([open_run(made)])
     assert pictures.best_side(judged) == pictures.SIDES[0]
