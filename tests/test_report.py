@@ -134,6 +134,20 @@ def test_a_loss_is_no_gain(compared: Path, tmp_path: Path) -> None:
     assert "No method has been evaluated yet." in Page(write_report(folder)).text
 
 
+def test_a_fit_that_served_all_seeds_is_one_line(compared: Path, tmp_path: Path) -> None:
+    """``compare`` copies the losses of a method that was fitted once into every seed's folder."""
+    folder = shutil.copytree(compared, tmp_path / "fits", ignore=shutil.ignore_patterns("generated", "weights"))
+    for factor, lines in ((1, 2), (2, 4)):  # two terms; then two fits of two terms
+        for seed in range(2):
+            values = [(1 + seed * (factor - 1)) / (step + 1) for step in range(50)]
+            stages = [{"name": "image", "losses": {"first": values, "second": values[::-1]}}]
+            (folder / f"worse/seed-{seed}/training.json").write_text(json.dumps({"stages": stages}))
+        page = Page(write_report(folder))
+        plots = page.source.partition("Training losses</h3>")[2].partition("</section>")[0]
+        assert plots.count("<polyline") == lines
+    assert "A line a fit" in page.text
+
+
 def test_the_gates_measure_is_the_gates(made: Path) -> None:
     rng = np.random.default_rng(0)
     normal = rng.integers(0, 200, (40, 50, 3), dtype=np.uint8)

@@ -168,25 +168,38 @@ def _curves(experiments: Sequence[Experiment]) -> Curves:
 
 
 def _loss_panels(row: Row) -> list[dict[str, Any]]:
-    """A panel a training stage, with the losses of all seeds."""
-    stages: dict[str, dict[str, list[list[float]]]] = {}
+    """A panel a training stage, with the losses of all fits; one fit may have served several seeds."""
+    fits: list[dict[str, dict[str, list[float]]]] = []
     for one in row.experiments:
-        listed = (one.training or {}).get("stages")
-        for stage in listed if isinstance(listed, list) else ():
-            losses = stage.get("losses") if isinstance(stage, dict) else None
-            for term, values in losses.items() if isinstance(losses, dict) else ():
-                finite = [number(value) for value in values] if isinstance(values, list) else []
-                kept = [value for value in finite if value is not None]
-                if kept:
-                    stages.setdefault(str(stage.get("name", "")), {}).setdefault(str(term), []).append(kept)
+        if (losses := _losses(one)) not in fits:
+            fits.append(losses)
+    stages: dict[str, dict[str, list[list[float]]]] = {}
+    for losses in fits:
+        for name, curves in losses.items():
+            for term, values in curves.items():
+                stages.setdefault(name, {}).setdefault(term, []).append(values)
     panels = []
     for name, terms in stages.items():
         title = f"{row.method}: {name}"
         if plot := loss_plot(title, terms):
-            steps = max(len(values) for seeds in terms.values() for values in seeds)
+            steps = max(len(values) for each in terms.values() for values in each)
             words = f"running mean of {window(steps)} steps" if window(steps) > 1 else "every step"
             panels.append({"name": title, "words": words, "terms": list(terms), "plot": plot})
     return panels
+
+
+def _losses(experiment: Experiment) -> dict[str, dict[str, list[float]]]:
+    """Stage to loss term to the values that are numbers."""
+    found: dict[str, dict[str, list[float]]] = {}
+    listed = (experiment.training or {}).get("stages")
+    for stage in listed if isinstance(listed, list) else ():
+        losses = stage.get("losses") if isinstance(stage, dict) else None
+        for term, values in losses.items() if isinstance(losses, dict) else ():
+            finite = [number(value) for value in values] if isinstance(values, list) else []
+            kept = [value for value in finite if value is not None]
+            if kept:
+                found.setdefault(str(stage.get("name", "")), {})[str(term)] = kept
+    return found
 
 
 def _protocols(rows: Sequence[Row]) -> list[tuple[str, str]]:
