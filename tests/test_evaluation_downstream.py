@@ -341,6 +341,10 @@ def test_type_accuracy_tells_types_apart_and_says_why_it_cannot():
         None,
         "no picture of these types to train on",
     )
+    assert type_accuracy(shots_of("spot", "bar"), foreign, test, ["bar", "spot"], protocol, 0) == (
+        None,
+        "no synthetic picture has one of these types",
+    )
     half = shots_of("spot")
     assert (
         type_accuracy([], half, test, ["bar", "spot"], protocol, 0)[1] == "the training pictures do not have every type"

@@ -226,11 +226,35 @@ def test_mask_fit_knows_when_there_is_nothing_to_compare_with() -> None:
     assert difference_fit(one, other, mask) is None, "another picture"
     assert difference_fit(one, None, mask) is None
     assert difference_fit(one, other[:20], mask) is None
-    assert difference_fit(one, one, mask) is None, "nothing changed"
     assert difference_fit(one, other, ~np.zeros_like(mask)) is None
     found = difference_figures([None, {"auroc": 0.5, "explained": 0.2, "covered": 1.0}], {})
     assert (found["mask_fit_auroc"]["value"], found["mask_fit_auroc"]["protocol"]["samples"]) == (0.5, 1)
+    assert "1 of 2 samples are not counted" in found["mask_fit_auroc"]["warning"]
     assert difference_figures([None], {})["mask_fit_auroc"]["value"] is None
+    assert "1 of 1 samples are not counted" in difference_figures([None], {})["mask_is_changed"]["warning"]
+
+
+def test_masks_over_what_did_not_change_count() -> None:
+    """Nine samples that are their normal, one whose mask is right: a tenth of the marked pixels changed."""
+    normal = np.random.default_rng(9).integers(40, 200, (30, 30, 3), dtype=np.uint8)
+    mask = np.zeros((30, 30), bool)
+    mask[3:9, 3:9] = True
+    changed = np.where(mask[:, :, None], normal + 30, normal).astype(np.uint8)
+    unchanged = difference_fit(normal, normal, mask)
+    assert unchanged == {"auroc": 0.5, "explained": None, "covered": 0}
+    assert difference_fit(normal, normal, np.zeros_like(mask)) is None, "an empty mask"
+    found = difference_figures([unchanged] * 9 + [difference_fit(changed, normal, mask)], {})
+    values = {name: (one["value"], one["worst"], one["protocol"]["samples"]) for name, one in found.items()}
+    assert values == {
+        "mask_fit_auroc": (pytest.approx(0.55), 0.5, 10),
+        "mask_explains_change": (1, 1, 1),
+        "mask_is_changed": (pytest.approx(0.1), 0, 10),
+    }
+    warnings = [one["warning"] for one in found.values()]
+    assert warnings == [None, "in 9 of 10 samples nothing changed: there is nothing to explain", None]
+    alone = difference_figures([unchanged], {})
+    assert (alone["mask_is_changed"]["value"], alone["mask_is_changed"]["warning"]) == (0, None)
+    assert alone["mask_explains_change"]["value"] is None
 
 
 def test_fast_auroc_is_scikit_learns() -> None:

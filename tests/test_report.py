@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import importlib.util
 import json
 import re
@@ -159,6 +160,20 @@ def test_a_loss_is_no_gain(compared: Path, tmp_path: Path) -> None:
     assert "No method has been evaluated yet." in Page(write_report(folder)).text
 
 
+def test_a_fit_that_served_all_seeds_is_one_line(compared: Path, tmp_path: Path) -> None:
+    """``compare`` copies the losses of a method that was fitted once into every seed's folder."""
+    folder = shutil.copytree(compared, tmp_path / "fits", ignore=shutil.ignore_patterns("generated", "weights"))
+    for factor, lines in ((1, 2), (2, 4)):  # two terms; then two fits of two terms
+        for seed in range(2):
+            values = [(1 + seed * (factor - 1)) / (step + 1) for step in range(50)]
+            stages = [{"name": "image", "losses": {"first": values, "second": values[::-1]}}]
+            (folder / f"worse/seed-{seed}/training.json").write_text(json.dumps({"stages": stages}))
+        page = Page(write_report(folder))
+        plots = page.source.partition("Training losses</h3>")[2].partition("</section>")[0]
+        assert plots.count("<polyline") == lines
+    assert "A line a fit" in page.text
+
+
 def test_the_gates_measure_is_the_gates(made: Path) -> None:
     rng = np.random.default_rng(0)
     normal = rng.integers(0, 200, (40, 50, 3), dtype=np.uint8)
@@ -222,6 +237,25 @@ def test_a_normal_that_is_gone_or_changed_is_not_shown(made: Path, mvtec: Path) 
         assert "12 could not be compared with their normal" in page.text
 
 
+def test_samples_that_were_deleted_are_left_out_and_counted(made: Path, compared: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in _lines(made)]
+    (made / lines[1]["image"]).unlink()
+    (made / lines[4]["mask"]).unlink()
+    page = Page(write_report(made))
+    gallery = page.source.partition('id="cards"')[2].partition('id="worst"')[0]
+    assert gallery.count('class="card"') == 10
+    shown = {sample["name"] for sample in page.data["samples"].values()}
+    assert shown == {Path(line["image"]).name for place, line in enumerate(lines) if place not in (1, 4)}
+    assert page.all("ul", "warnings")
+    assert "cutpaste, seed 3: 2 of 12 samples lack their picture or mask in the folder" in page.text
+    assert "--resume" not in page.text, "they were made: going on would not bring them back"
+    folder = shutil.copytree(compared, tmp_path / "curated")
+    shutil.rmtree(folder / "worse/seed-1/generated/test")
+    text = Page(write_report(folder)).text
+    assert "worse, seed 1: 4 of 4 samples lack their picture or mask in the folder" in text
+    assert text.count("lack their picture") == 1
+
+
 def test_the_page_keeps_to_its_budget(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judged = judge([open_run(made)])
     assert pictures.best_side(judged) == pictures.SIDES[0]
@@ -231,6 +265,54 @@ def test_the_page_keeps_to_its_budget(made: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(pictures, "BUDGET", 2.5 * sizes[40])
     assert pictures.best_side(judged) < 64
     assert len(Page(write_report(made)).source) < full
+
+
+def test_the_records_keep_to_their_budget(compared: Path, tmp_path: Path) -> None:
+    """18 methods, 3 seeds and 600 test pictures: 19 MB, were every score, curve and loss in the page."""
+    folder = shutil.copytree(compared, tmp_path / "many", ignore=shutil.ignore_patterns("generated", "weights"))
+    settings = json.loads((folder / "compare.json").read_text())
+    ids = [f"test/a rather long name of a type/{number:05}.png" for number in range(600)]
+    split = {"test": ids, "left_out": ids[:21], "shots": {"one.png": {"group": "one"}}, "normals": 300}
+    methods = [f"method-{number}" for number in range(18)]
+    settings |= {"methods": methods, "seeds": [0, 1, 2], "split": split}
+    (folder / "compare.json").write_text(json.dumps(settings))
+    curve = {name: [0.123456789] * 101 for name in ("recall", "precision", "threshold")}
+    arm = {
+        "scores": {"pixel_ap": 0.5, "pixel_auroc": 0.9},
+        "choice": {"how": "held out", "held": [ids[:3], ids[3:20]]},
+        "pictures": [{"id": name, "defect": "scratch", "score": 0.123456789} for name in ids],
+        "precision_recall": curve,
+        "loss": {"every": 1, "values": [0.12345] * 200},
+    }
+    for method in ("real-only", *methods):
+        names = ("shots",) if method == "real-only" else ("shots", "both", "synthetic")
+        result = {
+            "downstream": dict.fromkeys(names, arm["scores"]),
+            "quality": {"data": {"held": ids, "normals": ids}},
+            "curves": dict.fromkeys(names, curve),
+            "detail": {"arms": {name: {**arm, "arm": name} for name in names}},
+        }
+        for seed in range(3):
+            place = folder / method / f"seed-{seed}"
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "result.json").write_text(json.dumps({"method": method, "seed": seed, **result}))
+    page = Page(write_report(folder))
+    assert len(page.source) < 3 * 2**20, "what pictures.py leaves for text, tables and plots"
+    parts = re.split(r"</details>", page.source.partition('id="provenance"')[2])
+    texts = [html.unescape(part.partition('<pre tabindex="0">')[2].partition("</pre>")[0]) for part in parts]
+    records = [json.loads(text) for text in texts if text]
+    assert len(records) == 1 + 3 * 19
+    kept = records[0]
+    assert kept["split"]["test"] == "600 entries, left out here: see compare.json"
+    assert kept["split"]["left_out"] == "21 entries, left out here: see compare.json"
+    assert {key: kept["split"][key] for key in ("shots", "normals")} == {"shots": split["shots"], "normals": 300}
+    kept = next(record for record in records if record.get("method") == "method-0")
+    assert kept["detail"]["arms"]["shots"] == "left out here: see result.json"
+    both = kept["detail"]["arms"]["both"]
+    assert both["pictures"] == "600 entries, left out here: see result.json"
+    assert (both["scores"], both["choice"], both["loss"]["every"]) == (arm["scores"], arm["choice"], 1)
+    kept = next(record for record in records if record.get("method") == "real-only")
+    assert kept["detail"]["arms"]["shots"]["scores"] == arm["scores"]
 
 
 def test_a_hairline_stays_visible_and_uncovered() -> None:

@@ -142,8 +142,30 @@ def test_the_viewer_by_keyboard_alone(browser: Any, compared: Path, page: Any) -
     assert page.data["samples"][focused]["name"] in second, "the focus is where one left off"
 
 
+def test_the_focus_stays_where_the_samples_end(browser: Any, compared: Path, page: Any) -> None:
+    _open(browser, compared.parent / "page.html")
+    count = len(_find(browser, "#cards .card"))
+    _find(browser, "#cards .card")[count - 2].click()
+    title, focused = "return document.getElementById('viewer-title').textContent", "return document.activeElement.id"
+    ends = "return ['previous', 'next'].map((id) => document.getElementById(id).getAttribute('aria-disabled'))"
+    assert browser.execute_script(ends) == ["false", "false"]
+    _press(browser, "#next")
+    last = browser.execute_script(title)
+    assert browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 50))") is None
+    assert browser.execute_script(focused) == "next", "Chromium takes the focus from a disabled button a frame later"
+    assert browser.execute_script(ends) == ["false", "true"]
+    _press(browser, "#next")
+    assert browser.execute_script(title) == last, "there is none after it"
+    _press(browser, "#previous")
+    assert browser.execute_script(title) != last
+    for _ in range(count):
+        _press(browser, "#previous")
+    assert browser.execute_script(focused) == "previous"
+    assert browser.execute_script(ends) == ["true", "false"]
+
+
 # Text whose contrast is below 4.5 (WCAG 2.2, 1.4.3), with its ratio; an element's background is that of its nearest
-# ancestor which has one.
+# ancestor which has one. What cannot be pressed now is exempt.
 CONTRAST = """
 const level = (rgb) => { const [r, g, b] = rgb.map((v) => v / 255).map((v) =>
   v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
@@ -156,7 +178,7 @@ for (const element of document.querySelectorAll("body *")) {
   if (!element.checkVisibility({visibilityProperty: true})) continue;
   if (![...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())) continue;
   const style = getComputedStyle(element), svg = element instanceof SVGTextElement;
-  if (element instanceof SVGElement && !svg || element.disabled) continue;
+  if (element instanceof SVGElement && !svg || element.ariaDisabled === "true") continue;
   const [a, b] = [level(numbers(svg ? style.fill : style.color)), level(ground(element))];
   const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
   seen += 1;

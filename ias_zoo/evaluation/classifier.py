@@ -47,8 +47,8 @@ def type_accuracy(
 
     Parameters
     ----------
-    shots:
-        None of them for the arm without.
+    shots, synthetic:
+        Empty for the arm without.
     names:
         The types to tell apart.
 
@@ -63,6 +63,8 @@ def type_accuracy(
     held = [item for item in test if item.defect in names]
     if not usable or len({item.defect for item in held}) < 2:
         return None, "the test holds fewer than two of the types" if usable else "no picture of these types to train on"
+    if len(synthetic) and not pools[1]:  # or the accuracy of the shots alone would pass for that of both
+        return None, "no synthetic picture has one of these types"
     if any(len(pool) < len(names) for pool in usable) and len({name for pool in usable for name in pool}) < len(names):
         return None, "the training pictures do not have every type"
     grey = all(is_grey(item.image) for item in held)

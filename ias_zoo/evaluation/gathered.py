@@ -15,7 +15,7 @@ from ias_zoo.data.dataset import read_fitting_mask
 from ias_zoo.data.images import read_image, resize_image
 from ias_zoo.errors import DataError, RunError
 from ias_zoo.evaluation.diversity import inside
-from ias_zoo.evaluation.masks import difference_fit
+from ias_zoo.evaluation.masks import Fit, difference_fit
 from ias_zoo.generation.folder import written_normals
 from ias_zoo.generation.plan import Plan
 from ias_zoo.generation.provenance import read_provenance
@@ -55,7 +55,7 @@ class Pictures:
     insides: list[RGB] = field(default_factory=list)
     areas: list[float] = field(default_factory=list)
     normal_ids: list[str | None] = field(default_factory=list)
-    fits: list[dict[str, float] | None] = field(default_factory=list)
+    fits: list[Fit | None] = field(default_factory=list)
     total: int = 0
 
     def __len__(self) -> int:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ias_zoo.evaluation.extractors import Extractor
     from ias_zoo.synthesizer import RGB, Mask
 
+Fit = dict[str, float | None]
+"""What :func:`difference_fit` finds, by name; None for what cannot be said of a sample."""
+
 SAME_LEVELS = 12
 """A sample counts as made on its normal when half of the pixels outside the mask differ by at most so many levels."""
 
@@ -79,15 +82,16 @@ def difference(image: RGB, normal: RGB) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.asarray((np.maximum(image, normal) - np.minimum(image, normal)).max(axis=2), dtype=np.uint8)
 
 
-def difference_fit(image: RGB, normal: RGB | None, mask: Mask) -> dict[str, float] | None:
+def difference_fit(image: RGB, normal: RGB | None, mask: Mask) -> Fit | None:
     """How a mask fits what changed between a normal and the sample made on it.
 
     Returns
     -------
     dict or None
         ``auroc`` of the mask by the difference; ``explained``: the share of changed pixels (more than
-        ``CHANGED_LEVELS``) that the mask covers; ``covered``: the share of the mask's pixels that changed. None where
-        the sample was not made on this normal: another size, or another picture outside the mask.
+        ``CHANGED_LEVELS``) that the mask covers, None where none changed; ``covered``: the share of the mask's pixels
+        that changed. None instead of all where the mask is empty or full, or the sample was not made on this normal:
+        another size, or another picture outside the mask.
     """
     if normal is None or normal.shape != image.shape or mask.all() or not mask.any():
         return None
@@ -95,38 +99,42 @@ def difference_fit(image: RGB, normal: RGB | None, mask: Mask) -> dict[str, floa
     if np.median(levels[~mask]) > SAME_LEVELS:
         return None
     changed = levels > CHANGED_LEVELS
-    value = levels_auroc(levels, mask)
-    if value is None or not changed.any():
-        return None
-    inside = int(np.count_nonzero(changed & mask))
+    every, inside = int(np.count_nonzero(changed)), int(np.count_nonzero(changed & mask))
     return {
-        "auroc": value,
-        "explained": float(inside / np.count_nonzero(changed)),
-        "covered": float(inside / np.count_nonzero(mask)),
+        "auroc": levels_auroc(levels, mask),
+        "explained": inside / every if every else None,
+        "covered": inside / int(np.count_nonzero(mask)),
     }
 
 
-def difference_figures(fits: Sequence[dict[str, float] | None], protocol: Mapping[str, Any]) -> dict[str, Figure]:
-    """The means of :func:`difference_fit` over the samples that have one."""
-    known = [fit for fit in fits if fit is not None]
-    protocol = {
-        **protocol,
-        "what": "the difference to the normal it was made on, at the sample's own size",
-        "changed_above_levels": CHANGED_LEVELS,
-        "samples": len(known),
-        "of": len(fits),
-    }
-    warning = None if known else "no sample was made on a normal that it still resembles outside its mask"
-    names = {"mask_fit_auroc": "auroc", "mask_explains_change": "explained", "mask_is_changed": "covered"}
-    return {
-        name: figure(
-            float(np.mean([fit[key] for fit in known])) if known else None,
-            protocol,
-            warning=warning,
-            worst=min((fit[key] for fit in known), default=None),
+def difference_figures(fits: Sequence[Fit | None], protocol: Mapping[str, Any]) -> dict[str, Figure]:
+    """The means of :func:`difference_fit` over the samples of which it is known; a warning says how many are not."""
+    made = [fit for fit in fits if fit is not None]
+    said = []
+    if len(made) < len(fits) or not fits:
+        said.append(
+            f"{len(fits) - len(made)} of {len(fits)} samples are not counted: they resemble no normal at hand outside "
+            "their mask, or their mask is empty or full"
         )
-        for name, key in names.items()
-    }
+    found = {}
+    names = {"mask_fit_auroc": "auroc", "mask_explains_change": "explained", "mask_is_changed": "covered"}
+    for name, key in names.items():
+        known = [value for fit in made if (value := fit[key]) is not None]
+        unknown = len(made) - len(known)
+        more = [f"in {unknown} of {len(fits)} samples nothing changed: there is nothing to explain"] if unknown else []
+        found[name] = figure(
+            float(np.mean(known)) if known else None,
+            {
+                **protocol,
+                "what": "the difference to the normal it was made on, at the sample's own size",
+                "changed_above_levels": CHANGED_LEVELS,
+                "samples": len(known),
+                "of": len(fits),
+            },
+            warning="; ".join(said + more) or None,
+            worst=min(known, default=None),
+        )
+    return found
 
 
 class NormalMemory:

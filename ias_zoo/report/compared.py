@@ -19,8 +19,10 @@ from ias_zoo.report.plots import (
 from ias_zoo.report.results import (
     ARMS,
     BOTH,
+    COMPARE_FILE,
     GAIN_SCORE,
     REAL_ONLY,
+    RESULT_FILE,
     SHOTS,
     Comparison,
     Experiment,
@@ -32,6 +34,9 @@ from ias_zoo.report.results import (
     protocols_in,
 )
 from ias_zoo.report.tables import quality_table, results_table
+
+LISTED = 20
+"""Longer lists of a record are left out of the page."""
 
 Curves = dict[str, list[tuple[list[float], list[float]]]]
 """Arm to (recall, precision) of every seed."""
@@ -161,25 +166,38 @@ def _curves(experiments: Sequence[Experiment]) -> Curves:
 
 
 def _loss_panels(row: Row) -> list[dict[str, Any]]:
-    """A panel a training stage, with the losses of all seeds."""
-    stages: dict[str, dict[str, list[list[float]]]] = {}
+    """A panel a training stage, with the losses of all fits; one fit may have served several seeds."""
+    fits: list[dict[str, dict[str, list[float]]]] = []
     for one in row.experiments:
-        listed = (one.training or {}).get("stages")
-        for stage in listed if isinstance(listed, list) else ():
-            losses = stage.get("losses") if isinstance(stage, dict) else None
-            for term, values in losses.items() if isinstance(losses, dict) else ():
-                finite = [number(value) for value in values] if isinstance(values, list) else []
-                kept = [value for value in finite if value is not None]
-                if kept:
-                    stages.setdefault(str(stage.get("name", "")), {}).setdefault(str(term), []).append(kept)
+        if (losses := _losses(one)) not in fits:
+            fits.append(losses)
+    stages: dict[str, dict[str, list[list[float]]]] = {}
+    for losses in fits:
+        for name, curves in losses.items():
+            for term, values in curves.items():
+                stages.setdefault(name, {}).setdefault(term, []).append(values)
     panels = []
     for name, terms in stages.items():
         title = f"{row.method}: {name}"
         if plot := loss_plot(title, terms):
-            steps = max(len(values) for seeds in terms.values() for values in seeds)
+            steps = max(len(values) for each in terms.values() for values in each)
             words = f"running mean of {window(steps)} steps" if window(steps) > 1 else "every step"
             panels.append({"name": title, "words": words, "terms": list(terms), "plot": plot})
     return panels
+
+
+def _losses(experiment: Experiment) -> dict[str, dict[str, list[float]]]:
+    """Stage to loss term to the values that are numbers."""
+    found: dict[str, dict[str, list[float]]] = {}
+    listed = (experiment.training or {}).get("stages")
+    for stage in listed if isinstance(listed, list) else ():
+        losses = stage.get("losses") if isinstance(stage, dict) else None
+        for term, values in losses.items() if isinstance(losses, dict) else ():
+            finite = [number(value) for value in values] if isinstance(values, list) else []
+            kept = [value for value in finite if value is not None]
+            if kept:
+                found.setdefault(str(stage.get("name", "")), {})[str(term)] = kept
+    return found
 
 
 def _protocols(rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -189,16 +207,35 @@ def _protocols(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def _records(comparison: Comparison) -> list[tuple[str, str]]:
-    """The settings, and each result without its curves."""
-    records = [("compare.json", as_text(comparison.settings))]
+    """The settings and each result, without what is bulky: the page must stay small enough to send."""
+    records = [(COMPARE_FILE, as_text(_shortened(comparison.settings, COMPARE_FILE)))]
     seen: set[str] = set()
     for row in (*comparison.rows, comparison.reference):
         for one in row.experiments:
-            name = f"{one.folder.parent.name}, seed {one.seed}: result"
+            method = one.folder.parent.name
+            name = f"{method}, seed {one.seed}: result"
             if name not in seen:
                 seen.add(name)
-                records.append((name, as_text({key: value for key, value in one.result.items() if key != "curves"})))
+                records.append((name, as_text(_record(one.result, shots=method == REAL_ONLY))))
     return records
+
+
+def _record(result: dict[str, Any], *, shots: bool) -> Any:
+    """A result as the page shows it; ``shots``: with the detail of that arm, which all methods of a seed share."""
+    detail = result.get("detail")
+    arms = detail.get("arms") if isinstance(detail, dict) else None
+    if not shots and isinstance(detail, dict) and isinstance(arms, dict) and SHOTS in arms:
+        result = {**result, "detail": {**detail, "arms": {**arms, SHOTS: f"left out here: see {RESULT_FILE}"}}}
+    return _shortened(result, RESULT_FILE)
+
+
+def _shortened(value: Any, file: str) -> Any:
+    """The value, with words in place of its long lists: curves, losses, a score or an id for each test picture."""
+    if isinstance(value, dict):
+        return {key: _shortened(item, file) for key, item in value.items()}
+    if isinstance(value, list) and len(value) > LISTED:
+        return f"{len(value)} entries, left out here: see {file}"
+    return [_shortened(item, file) for item in value] if isinstance(value, list) else value
 
 
 def _name_of(path: str) -> str:

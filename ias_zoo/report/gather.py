@@ -36,7 +36,9 @@ class Run:
     Attributes
     ----------
     places:
-        Defect type to the places of its samples in the provenance.
+        Defect type to the places of its samples in the provenance, as far as their files are there.
+    missing:
+        How many samples lack their picture or mask: people sort out what they do not want by deleting files.
     redrawn:
         Defect type to how many draws the gate refused before its samples passed.
     failures:
@@ -48,12 +50,13 @@ class Run:
     seed: int
     plan: Plan
     places: dict[str, list[int]] = field(default_factory=dict)
+    missing: int = 0
     redrawn: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
     @property
     def made(self) -> int:
-        """How many images are there."""
+        """How many samples are there."""
         return sum(map(len, self.places.values()))
 
 
@@ -97,14 +100,17 @@ def open_run(folder: Path, *, method: str | None = None, seed: int | None = None
     plan = Plan.read(folder)
     name = method or plan.method.rpartition(":")[2]
     run = Run(folder, name, plan.seed if seed is None else seed, plan)
-    place = 0
+    place = -1
     for line in read_provenance(folder):
         if "error" in line:
             run.failures.append(f"image {line['index']}: {line['error']}")
             continue
+        place += 1
+        if not all((folder / line[kind]).is_file() for kind in ("image", "mask")):
+            run.missing += 1
+            continue
         run.places.setdefault(line["defect"], []).append(place)
         run.redrawn[line["defect"]] = run.redrawn.get(line["defect"], 0) + attempts(line)
-        place += 1
     return run
 
 

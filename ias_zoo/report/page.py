@@ -152,6 +152,7 @@ def _context(
         "data": {"samples": cards.samples, "normals": cards.pictures.normals},
         "footer": f"Made by ias_zoo {ias_zoo.__version__}. This file asks the network for nothing.",
         **parts,
+        "warnings": [*parts["warnings"], *_missing(runs)],
         "records": [*parts["records"], *((f"{_run_name(run)}: plan", _plan_text(run.plan)) for run in runs)],
     }
 
@@ -164,8 +165,8 @@ def _run_parts(folder: Path, runs: Sequence[Run], judged: Sequence[Judged]) -> d
     named = f": {kinds}" if kinds else ""
     sentence = f"{run.made:,} synthetic pictures with masks, made by {run.method}{named}."
     warnings = []
-    if run.made < plan.n:
-        warnings.append(f"{plan.n - run.made:,} of the {plan.n:,} pictures planned are not there; `--resume` goes on.")
+    if (unmade := plan.n - run.made - run.missing) > 0:
+        warnings.append(f"{unmade:,} of the {plan.n:,} pictures planned are not there; `--resume` goes on.")
     shapes = sorted(one.share for one in judged)
     facts = [
         ("Method", f"{plan.method} ({plan.plugin_version})"),
@@ -191,6 +192,15 @@ def _run_parts(folder: Path, runs: Sequence[Run], judged: Sequence[Judged]) -> d
         "loss_plots": [],
         "quality": None,
     }
+
+
+def _missing(runs: Sequence[Run]) -> list[str]:
+    return [
+        f"{_run_name(run)}: {run.missing:,} of {run.made + run.missing:,} samples lack their picture or mask "
+        "in the folder; they are not shown here."
+        for run in runs
+        if run.missing
+    ]
 
 
 class _Cards:

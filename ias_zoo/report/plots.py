@@ -164,12 +164,12 @@ def recall_plot(title: str, curves: Mapping[str, Sequence[tuple[Sequence[float],
 
 
 def loss_plot(title: str, terms: Mapping[str, Sequence[Sequence[float]]]) -> Markup:
-    """Loss over steps, a colour a term, a line a seed; logarithmic where all values are above zero."""
+    """Loss over steps, a colour a term, a line a fit; logarithmic where all values are above zero."""
     height, left, right, top, bottom = 232, 40, 10, 10, 192
     drawing = _Drawing(SMALL, height, f"{title}: losses")
-    smooth = {name: [_smoothed(values) for values in seeds if len(values)] for name, seeds in terms.items()}
-    heights = [value for seeds in smooth.values() for _, values in seeds for value in values]
-    steps = max((len(values) for seeds in terms.values() for values in seeds), default=0)
+    smooth = {name: [_smoothed(values) for values in fits if len(values)] for name, fits in terms.items()}
+    heights = [value for fits in smooth.values() for _, values in fits for value in values]
+    steps = max((len(values) for fits in terms.values() for values in fits), default=0)
     if not heights or steps < 2:
         return Markup("")
     logarithmic = min(heights) > 0
@@ -186,8 +186,8 @@ def loss_plot(title: str, terms: Mapping[str, Sequence[Sequence[float]]]) -> Mar
     for tick in linear_ticks(0, steps - 1, 4):
         drawing.text(x_of(tick), bottom + 16, f"{tick:g}", "tick middle")
     drawing.text((left + SMALL - right) / 2, height - 6, "step", "tick middle")
-    for number, seeds in enumerate(smooth.values()):
-        for at, values in seeds:
+    for number, fits in enumerate(smooth.values()):
+        for at, values in fits:
             points = zip(at, values, strict=True)
             drawing.path(f"curve term-{number % 4}", [(x_of(x), y_of(level(y))) for x, y in points])
     return drawing.done()

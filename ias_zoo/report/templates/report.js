@@ -137,8 +137,9 @@
     }));
     $("recipe").textContent = sample.recipe;
     const cards = neighbours();
-    $("previous").disabled = cards.indexOf(current) === 0;
-    $("next").disabled = cards.indexOf(current) === cards.length - 1;
+    const place = cards.indexOf(current); // a button that is really disabled would lose the keyboard's focus
+    $("previous").setAttribute("aria-disabled", String(place === 0));
+    $("next").setAttribute("aria-disabled", String(place === cards.length - 1));
     slide();
   };
   const neighbours = () => all(".card:not([hidden])", current.parentElement);
