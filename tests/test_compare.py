@@ -123,6 +123,34 @@ def test_other_settings_are_refused(toys: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_weights_of_other_options_are_not_reused(toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(name: str, what: str, number: int, steps: int) -> None:
+        if what == "generating" and name.startswith("defect_gan"):
+            raise Stop
+
+    def asked(steps: int, **more: Any) -> Task:
+        return task(toys, seeds=1, base="tiny", options={"defect_gan": {"steps": steps}}, **more)
+
+    with pytest.raises(Stop):  # the fit is done, nothing else of the method
+        compare(asked(2), ["defect_gan"], tmp_path, step=stop)
+    weights = tmp_path / "defect_gan/weights"
+    before = (weights / "ias_zoo.json").read_bytes()
+    with pytest.raises(RunError, match=r"defect_gan was made with another options \(steps\)"):
+        compare(asked(3), ["defect_gan"], tmp_path)
+    found = compare(asked(2), ["defect_gan"], tmp_path)
+    (row,) = (row for row in found.rows if row.method == "defect_gan")
+    assert not found.failed
+    assert row.gain
+    assert row.costs("fit_seconds")
+    assert (weights / "ias_zoo.json").read_bytes() == before  # fitted once
+    each = compare(asked(2, fit_each_seed=True), ["defect_gan"], tmp_path / "each")
+    assert not each.failed
+    assert (tmp_path / "each/defect_gan/seed-0/weights/ias_zoo.json").is_file()
+
+
 def test_changed_pictures_are_refused(toys: Path, tmp_path: Path) -> None:
     data = shutil.copytree(toys, tmp_path / "data")
     compare(task(data, seeds=1), [], tmp_path / "out")

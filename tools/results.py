@@ -19,7 +19,7 @@ from ias_zoo.report.results import BOTH, SHOTS, SYNTHETIC, Row, read_comparison
 ROOT = Path(__file__).parents[1]
 DOC, KEPT = ROOT / "docs/results.md", ROOT / "docs/results"
 SCORES = ("pixel_ap", "pixel_ap_types", "pixel_auroc", "pixel_pro", "image_auroc", "type_accuracy")
-_PLACE = re.compile(r"(<!-- table (\w+): made by tools/results.py -->\n).*?(<!-- end -->)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- (table|types) (\w+): made by tools/results.py -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def take(name: str, folder: Path) -> None:
@@ -56,8 +56,8 @@ def _by_defect(row: Row, arm: str) -> dict[str, list[float]]:
 def table(kept: dict[str, Any]) -> str:
     """The table of one comparison, in Markdown."""
     lines = [
-        "| method | gain in pixel AP | 95 % interval | | used | pixel AP | mean of types | AUROC | PRO | image AUROC | type accuracy "
-        "| synthetic alone, pixel AP | fit, s | generate, s |",
+        "| method | gain in pixel AP | 95 % interval | | used | pixel AP | mean of types | AUROC | PRO | image AUROC "
+        "| type accuracy | synthetic alone, pixel AP | fit, s | generate, s |",
         "|---|---:|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in kept["rows"]:
@@ -77,12 +77,23 @@ def table(kept: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def types(kept: dict[str, Any]) -> str:
+    """Pixel AP by defect type, in Markdown."""
+    names = sorted(kept["rows"][0]["by_defect"][SHOTS])
+    lines = [f"| pixel AP | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
+    for row in kept["rows"]:
+        alone = SHOTS in row["scores"]
+        found = row["by_defect"][SHOTS if alone else BOTH]
+        lines.append(f"| {'**shots alone**' if alone else _name(row)} | {' | '.join(_text(found[n]) for n in names)} |")
+    return "\n".join(lines)
+
+
 def with_tables(text: str) -> str:
     """The document with its tables made anew."""
 
     def made(place: re.Match[str]) -> str:
-        kept = json.loads((KEPT / f"{place[2]}.json").read_text(encoding="utf-8"))
-        return f"{place[1]}{table(kept)}\n{place[3]}"
+        kept = json.loads((KEPT / f"{place[3]}.json").read_text(encoding="utf-8"))
+        return f"{place[1]}{table(kept) if place[2] == 'table' else types(kept)}\n{place[4]}"
 
     return _PLACE.sub(made, text)
 

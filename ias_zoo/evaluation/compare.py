@@ -21,7 +21,7 @@ from ias_zoo.data.groups import Groups
 from ias_zoo.data.images import write_whole
 from ias_zoo.errors import IasZooError, MissingDependency, OptionError, RunError
 from ias_zoo.evaluation.downstream import gain
-from ias_zoo.evaluation.kept import claim, digest, finished, measures_record, write_result, write_settings
+from ias_zoo.evaluation.kept import SETTINGS, claim, digest, finished, measures_record, write_result, write_settings
 from ias_zoo.evaluation.leaks import GroupSplit, split_by_group
 from ias_zoo.evaluation.pictures import read_samples, read_shots, read_test
 from ias_zoo.evaluation.protocols import Protocol, find_protocol
@@ -145,7 +145,7 @@ def compare(
         for name, entry in entries.items():
             try:
                 for seed in range(seeds):
-                    bench.experiment(entry.method, identities[name]["options"], seed)
+                    bench.experiment(entry.method, seed)
             except IasZooError as error:  # one method's trouble is not the others'
                 failed[name] = str(error)
     return replace(read_comparison(out), failed=failed)
@@ -220,7 +220,7 @@ class _Bench:
             write_result(folder, found)
         return found
 
-    def experiment(self, method: Method, options: dict[str, Any], seed: int) -> None:
+    def experiment(self, method: Method, seed: int) -> None:
         """Fit where needed, generate, measure, evaluate; skipped when the result is there."""
         folder = self.out / method.name / f"seed-{seed}"
         found = finished(folder)
@@ -230,6 +230,8 @@ class _Bench:
                 write_result(folder, {**found, "quality": quality, "measures": self.measures})
             return
         folder.mkdir(parents=True, exist_ok=True)
+        # Only what was given: an option left out may mean "as the base has it".
+        options = dict(self.task.options.get(method.name, {}))
         weights, cost = self._fit(method, options, seed, folder) if method.trains is not Trains.NONE else (None, {})
         seconds = self._generate(method, options, weights, seed, folder)
         quality = self._measure(method, seed, folder)
@@ -237,8 +239,8 @@ class _Bench:
         use = self._use(method, seed)
         detail = self._gain(method.name, read_samples(folder / GENERATED), seed, alone, use)
         cost = {"fit_seconds": None, "peak_mb": None, **cost, "generate_seconds": seconds}
-        given = dict(self.task.options.get(method.name, {}))
-        result = _result(method.name, seed, options, given, cost, quality, detail)
+        known = read_json(folder.parent / SETTINGS)["options"]
+        result = _result(method.name, seed, known, options, cost, quality, detail)
         write_result(folder, {**result, "measures": self.measures})
 
     def _measure(self, method: Method, seed: int, folder: Path) -> dict[str, Any]:
