@@ -212,7 +212,7 @@ def test_interrupt_says_how_to_go_on(mvtec: Path, tmp_path: Path, workers: int, 
     os.killpg(process.pid, stop)  # as terminals and schedulers do
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + stop
-    assert err.strip() == "stopped; what was finished is kept, and --resume goes on with a run"
+    assert err.strip() == "stopped; what was finished is kept: type the same again, with --resume where there is one"
     left = {path.name for path in (tmp_path / "out").iterdir()}
     assert left == {"plan.json", "train", "test", "ground_truth", "provenance"}, "no lock, nothing half-written"
     assert not list((tmp_path / "out").rglob("*.partial"))

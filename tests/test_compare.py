@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from ias_zoo.cli import main
-from ias_zoo.errors import DataError, MissingDependency, OptionError, RunError
+from ias_zoo.errors import DataError, IasZooError, MissingDependency, OptionError, RunError
 from ias_zoo.evaluation import compare as module
 from ias_zoo.evaluation.compare import Task, compare
 from ias_zoo.evaluation.evaluate import evaluate
@@ -205,6 +205,44 @@ def test_one_method_in_trouble_does_not_stop_the_others(
     assert code == 1
     assert "error: cutpaste was not finished: no paste today" in shown
     assert "crop_paste" in shown
+
+
+def test_what_is_wrong_is_told_before_anything_is_trained(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "gain", None)
+    with pytest.raises(IasZooError, match="nowhere"):
+        compare(task(toys, options={"draem": {"textures": "nowhere"}}), ["draem"], tmp_path / "new")
+    with pytest.raises(IasZooError, match="tinny"):
+        compare(task(toys, base="tinny"), ["defect_gan"], tmp_path / "new")
+    with pytest.raises(OptionError, match="workers=0"):
+        compare(task(toys, workers=0), [], tmp_path / "new")
+    with pytest.raises(OptionError, match="device='gpu' cannot be used here"):
+        compare(task(toys, device="gpu"), [], tmp_path / "new")
+    code, shown = typed(capsys, "compare", "--data", toys, "--methods", ",", "--out", tmp_path / "new")
+    assert code == 1
+    assert "expected names with commas" in shown
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_few_pictures_that_could_not_be_made_are_said_and_many_stop_the_method(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = module.read_provenance
+    bad = 1
+
+    def some_failed(folder: Path) -> Any:
+        yield from kept(folder)
+        if folder.parents[1].name == "cutpaste":
+            yield from [{"index": number, "error": "refused 20 times: empty mask"} for number in range(bad)]
+
+    monkeypatch.setattr(module, "read_provenance", some_failed)
+    found = compare(task(toys, seeds=1), ["cutpaste"], tmp_path / "few")
+    assert found.refused() == ["cutpaste: 1 of 4 pictures of seed 0 could not be made."]
+    assert not found.failed
+    bad = 3
+    found = compare(task(toys, seeds=1), ["cutpaste"], tmp_path / "many")
+    assert "3 of 4 pictures of seed 0 could not be made" in found.failed["cutpaste"]
 
 
 def test_methods_that_cannot_run_are_refused_first(toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

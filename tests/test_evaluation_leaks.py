@@ -88,7 +88,7 @@ def test_without_test_normals_a_fifth_of_the_normals_is_held_out(tmp_path: Path,
     [
         ({"scratch": 1}, "no defect type 'scratch'; found: crack, dent"),
         ({"dent": 4}, "'dent' has 3 groups \\(by meta.csv: tile_group\\) with a mask; 4 cannot be taken"),
-        ({"dent": 0}, "0 cannot be taken"),
+        ({"dent": 0}, "0 cannot be taken; give 1 to 3 shots"),
         ({"dent": 3}, "no defective picture is left"),
     ],
 )

@@ -171,9 +171,9 @@ def test_what_is_missing_is_named(random_squeeze: Any, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    with pytest.raises(WeightsError, match="inception-v3': FILE"):
+    with pytest.raises(WeightsError, match="--weights inception-v3=FILE"):
         load_extractor("inception-v3")
-    with pytest.raises(WeightsError, match="lpips-backbone': FILE.*lpips-linear': FILE"):
+    with pytest.raises(WeightsError, match="--weights lpips-backbone=FILE.*--weights lpips-linear=FILE"):
         load_lpips("lpips-vgg", weights={"lpips-linear": random_squeeze["lpips-linear"]})
     monkeypatch.setattr(importlib.util, "find_spec", lambda *_: None)
     with pytest.raises(WeightsError, match="pip install lpips"):

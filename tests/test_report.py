@@ -26,7 +26,7 @@ from ias_zoo.generation.verify import verify
 from ias_zoo.report import pictures
 from ias_zoo.report.gather import choose, judge, open_run, spread, worst
 from ias_zoo.report.page import write_report
-from ias_zoo.report.plots import linear_ticks, recall_plot, time_ticks
+from ias_zoo.report.plots import linear_ticks, loss_plot, recall_plot, time_ticks
 from ias_zoo.report.results import Comparison, Experiment, Row, read_comparison
 from ias_zoo.synthesizer import Sample
 
@@ -125,6 +125,10 @@ def test_gains_are_paired_and_ordered(compared: Path, page: Any) -> None:
 )
 def test_a_verdict_needs_more_than_signs(gains: tuple[float, ...], verdict: str) -> None:
     assert Row("any", gain=dict(enumerate(gains))).verdict == verdict
+
+
+def test_losses_between_two_ticks_are_drawn() -> None:
+    assert "<svg" in loss_plot("t", {"a": [[0.3, 0.4]]})
 
 
 def test_what_all_methods_took(compared: Path, tmp_path: Path) -> None:

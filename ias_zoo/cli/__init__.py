@@ -35,7 +35,10 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except _Stopped as stopped:
-        print("stopped; what was finished is kept, and --resume goes on with a run", file=sys.stderr)
+        print(
+            "stopped; what was finished is kept: type the same again, with --resume where there is one",
+            file=sys.stderr,
+        )
         raise SystemExit(128 + stopped.args[0]) from None
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away, as `| head` does

@@ -63,6 +63,8 @@ def compare(
 
     files = _files(weights or [])
     names = [name.strip() for name in methods.split(",") if name.strip()]
+    if not names:
+        raise OptionError(f"--methods {methods!r}: expected names with commas between; `ias-zoo list` shows them")
     task = Task(
         data=data,
         shots=shot_counts(shots),
@@ -88,6 +90,8 @@ def compare(
     else:
         print_comparison(found)
         print(f"next: ias-zoo report {out}")
+    for said in found.refused():
+        print(f"note: {said}", file=sys.stderr)
     for name, why in found.failed.items():
         print(f"error: {name} was not finished: {why}", file=sys.stderr)
     if found.failed:

@@ -89,8 +89,13 @@ def _choose(
     k = len(order) // 3 if wanted is None else wanted
     if k < 1 or k > len(order):
         asked = "a third of them" if wanted is None else str(wanted)
+        if not order:
+            remedy = "expected masks beside them (ground_truth/<defect>/, or as the manifest says)"
+        else:
+            remedy = f"give 1 to {len(order)} shots"
         raise DataError(
-            f"{data.root}: {defect!r} has {len(order)} groups (by {groups.how}) with a mask; {asked} cannot be taken"
+            f"{data.root}: {defect!r} has {len(order)} groups (by {groups.how}) with a mask; "
+            f"{asked} cannot be taken; {remedy}"
         )
     if seed is None:
         chosen = [members[name][(len(members[name]) - 1) // 2] for name in order[:k]]

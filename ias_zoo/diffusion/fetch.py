@@ -31,6 +31,21 @@ _FILES = [
 ]
 
 
+def check_base(base: str) -> None:
+    """Refuse what can be no base, without asking a network.
+
+    Raises
+    ------
+    WeightsError
+    """
+    if base == TINY or Path(base).expanduser().is_dir():
+        return
+    if base.startswith((".", "/", "~")) or base.count("/") != 1:
+        raise WeightsError(
+            f"base {base!r}: no such folder; a Hub repository is written org/name, the embedded base {TINY}"
+        )
+
+
 def fetch_base(base: str | os.PathLike[str] | None, default: BaseId | None) -> tuple[Path, str, str | None]:
     """Give a base's folder, its name, and its commit where it has one.
 
@@ -58,11 +73,8 @@ def fetch_base(base: str | os.PathLike[str] | None, default: BaseId | None) -> t
     folder = Path(text).expanduser()
     if folder.is_dir():
         return folder, folder.name, None
+    check_base(text)
     repo_id, _, revision = text.partition("@")
-    if text.startswith((".", "/", "~")) or text.count("/") != 1:
-        raise WeightsError(
-            f"base {text!r}: no such folder; a Hub repository is written org/name, the embedded base {TINY}"
-        )
     from huggingface_hub import snapshot_download
 
     from ias_zoo.hub.remote import hub_errors

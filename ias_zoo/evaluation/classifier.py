@@ -13,8 +13,9 @@ from ias_zoo.data.images import is_grey
 from ias_zoo.errors import DataError
 from ias_zoo.evaluation.encoders import with_encoder
 from ias_zoo.evaluation.protocols import Protocol
-from ias_zoo.evaluation.segmenter import library, pick_device, relit, to_tensor, to_unit
+from ias_zoo.evaluation.segmenter import library, relit, to_tensor, to_unit
 from ias_zoo.generation.seeds import seed_for
+from ias_zoo.training.devices import pick_device
 
 if TYPE_CHECKING:
     from ias_zoo.evaluation.pictures import TestItem

@@ -19,6 +19,7 @@ import ias_zoo
 from ias_zoo.data import DataSet, open_data
 from ias_zoo.data.groups import Groups
 from ias_zoo.data.images import write_whole
+from ias_zoo.diffusion.fetch import check_base
 from ias_zoo.errors import IasZooError, MissingDependency, OptionError, RunError
 from ias_zoo.evaluation.downstream import gain
 from ias_zoo.evaluation.kept import SETTINGS, claim, digest, finished, measures_record, write_result, write_settings
@@ -26,9 +27,9 @@ from ias_zoo.evaluation.leaks import GroupSplit, split_by_group
 from ias_zoo.evaluation.pictures import read_samples, read_shots, read_test
 from ias_zoo.evaluation.protocols import Protocol, find_protocol
 from ias_zoo.evaluation.quality import measure
-from ias_zoo.evaluation.segmenter import pick_device
 from ias_zoo.generation.folder import only_run_in
 from ias_zoo.generation.plan import PLAN_FILE, make_plan
+from ias_zoo.generation.provenance import PROVENANCE, read_provenance
 from ias_zoo.generation.requests import Normals
 from ias_zoo.generation.run import run
 from ias_zoo.generation.seeds import seed_for
@@ -46,6 +47,7 @@ from ias_zoo.report.results import (
     read_json,
 )
 from ias_zoo.synthesizer import copies_shots
+from ias_zoo.training.devices import pick_device
 
 Step = Callable[[str, str, int, int], None]
 """Called with the experiment, what it is at, the step and how many there are."""
@@ -124,6 +126,8 @@ def compare(
     seeds = protocol.seeds if task.seeds is None else task.seeds
     if seeds < 1 or task.n < 1:
         raise OptionError(f"seeds={seeds}, n={task.n}: expected at least 1")
+    if task.workers < 1:
+        raise OptionError(f"workers={task.workers}: expected at least 1")
     entries = _entries(methods)
     for name in task.options:
         if name not in entries:
@@ -133,6 +137,11 @@ def compare(
     groups = Groups.of(data, task.group_by)
     split = split_by_group(data, task.shots, defects=task.defects, groups=groups, per_group=task.per_group)
     common = _common(task, protocol, split)
+    if task.base is not None:
+        check_base(task.base)
+    for name, entry in entries.items():
+        if any(finished(out / name / f"seed-{seed}") is None for seed in range(seeds)):
+            _load(entry.method, task)  # a wrong base or path is told now, not after hours
     out.mkdir(parents=True, exist_ok=True)
     failed: dict[str, str] = {}
     with only_run_in(out):
@@ -176,6 +185,14 @@ def _identity(entry: Entry, task: Task) -> dict[str, Any]:
         "base": task.base if entry.method.trains is not Trains.NONE else None,
         "plugin": f"{entry.plugin.distribution} {entry.plugin.version}",
     }
+
+
+def _load(method: Method, task: Task) -> Any:
+    """A synthesizer with what was given for its method."""
+    given = task.options.get(method.name, {})
+    if method.trains is Trains.NONE:
+        return ias_zoo.load(method.name, **given)
+    return ias_zoo.load(method.name, base=task.base, device=task.device, **given)
 
 
 def _common(task: Task, protocol: Protocol, split: GroupSplit) -> dict[str, Any]:
@@ -232,8 +249,14 @@ class _Bench:
         folder.mkdir(parents=True, exist_ok=True)
         # Only what was given: an option left out may mean "as the base has it".
         options = dict(self.task.options.get(method.name, {}))
-        weights, cost = self._fit(method, options, seed, folder) if method.trains is not Trains.NONE else (None, {})
+        weights, cost = self._fit(method, seed, folder) if method.trains is not Trains.NONE else (None, {})
         seconds = self._generate(method, options, weights, seed, folder)
+        refused = sum("error" in line for line in read_provenance(folder / GENERATED))
+        if 2 * refused > self.task.n:
+            raise RunError(
+                f"{refused} of {self.task.n} pictures of seed {seed} could not be made; see "
+                f"{folder / GENERATED / PROVENANCE}; give other options, and a new --out"
+            )
         quality = self._measure(method, seed, folder)
         alone = self.real_only(seed)["detail"]["arms"][SHOTS]
         use = self._use(method, seed)
@@ -241,7 +264,7 @@ class _Bench:
         cost = {"fit_seconds": None, "peak_mb": None, **cost, "generate_seconds": seconds}
         known = read_json(folder.parent / SETTINGS)["options"]
         result = _result(method.name, seed, known, options, cost, quality, detail)
-        write_result(folder, {**result, "measures": self.measures})
+        write_result(folder, {**result, "measures": self.measures, "refused": refused})
 
     def _measure(self, method: Method, seed: int, folder: Path) -> dict[str, Any]:
         return measure(
@@ -256,12 +279,10 @@ class _Bench:
             **({"extractor": None, "lpips": None} | dict(self.task.measures)),
         )
 
-    def _fit(
-        self, method: Method, options: dict[str, Any], seed: int, folder: Path
-    ) -> tuple[Path, dict[str, float | None]]:
+    def _fit(self, method: Method, seed: int, folder: Path) -> tuple[Path, dict[str, float | None]]:
         place = (folder if self.task.fit_each_seed else folder.parent) / WEIGHTS
         if not place.is_dir():
-            synthesizer = ias_zoo.load(method.name, base=self.task.base, device=self.task.device, **options)
+            synthesizer = _load(method, self.task)
             name = f"{method.name}, seed {seed}" if self.task.fit_each_seed else method.name
 
             def told(stage: str, number: int, steps: int, loss: float) -> None:
@@ -300,8 +321,6 @@ class _Bench:
 
         resumed = (out / PLAN_FILE).is_file()
         summary = run(plan, out, workers=self.task.workers, resume=resumed, step=told)
-        if summary.failures:
-            raise RunError(f"{method.name}, seed {seed}: {len(summary.failures)} failed, first: {summary.failures[0]}")
         if not summary.skipped:
             write_whole(folder / COST, json.dumps({"generate_seconds": round(summary.seconds, 2)}).encode())
         elif summary.made:

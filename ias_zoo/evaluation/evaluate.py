@@ -16,10 +16,10 @@ from ias_zoo.evaluation.leaks import GroupSplit, refuse_leaks, split_by_group
 from ias_zoo.evaluation.pictures import read_samples, read_shots, read_test
 from ias_zoo.evaluation.protocols import find_protocol
 from ias_zoo.evaluation.quality import measure
-from ias_zoo.evaluation.segmenter import pick_device
 from ias_zoo.generation.plan import Plan
 from ias_zoo.generation.provenance import PROVENANCE, read_provenance
 from ias_zoo.generation.requests import Normals
+from ias_zoo.training.devices import pick_device
 
 
 def evaluate(

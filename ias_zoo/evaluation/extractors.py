@@ -255,7 +255,7 @@ class _Inception(Extractor):
             path = download(
                 ported.URL_INCEPTION_V3,
                 "inception-v3",
-                "fetch it elsewhere and give weights={'inception-v3': FILE}, or use another extractor, whose figures "
+                "fetch it elsewhere and give --weights inception-v3=FILE, or use another extractor, whose figures "
                 "compare only with one another",
             )
         state, self.weights = load_state(path)

@@ -160,7 +160,11 @@ def split_by_group(
         left_out += [item for item in test if item not in thinned]
         test = thinned
     if not any(item.defect is not None for item in test):
-        raise DataError(f"{data.root}: no defective picture is left to test on; give a smaller number of shots")
+        there = any(item.defect is not None and item.mask is not None for item in data.items)
+        raise DataError(
+            f"{data.root}: no defective picture is left to test on; "
+            + ("give a smaller number of shots" if there else "expected defective pictures with masks (test/<defect>/)")
+        )
     apart = _apart(normals, test, groups)
     if normals and not apart:
         raise DataError(

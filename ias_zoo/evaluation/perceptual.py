@@ -174,8 +174,8 @@ def load_lpips(name: str = "lpips-squeeze", *, weights: WeightFiles | None = Non
     linear = files.get("lpips-linear") or _packaged(name)
     backbone = files.get("lpips-backbone")
     advice = (
-        f"{name} takes two files: weights={{'lpips-backbone': FILE}} ({architecture}, torchvision's names) and "
-        f"weights={{'lpips-linear': FILE}} (the learned layers; `pip install lpips` brings them)"
+        f"{name} takes two files: --weights lpips-backbone=FILE ({architecture}, torchvision's names) and "
+        f"--weights lpips-linear=FILE (the learned layers; `pip install lpips` brings them)"
     )
     if linear is None:
         raise WeightsError(f"{name}: the learned layers are missing. {advice}")

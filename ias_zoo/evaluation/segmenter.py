@@ -23,6 +23,7 @@ from ias_zoo.evaluation.pictures import numbers_by_defect
 from ias_zoo.evaluation.protocols import Protocol
 from ias_zoo.evaluation.tiles import MARGIN, View
 from ias_zoo.generation.seeds import seed_for
+from ias_zoo.training.devices import pick_device
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -139,13 +140,6 @@ def build_network(protocol: Protocol, *, channels: int, seed: int) -> torch.nn.M
         )
     network = with_encoder(network, network.encoder, protocol)
     return network.to(memory_format=torch.channels_last)
-
-
-def pick_device(device: str) -> torch.device:
-    """``auto`` is the GPU where there is one."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
 
 
 class Sampler:

@@ -120,6 +120,7 @@ def _warnings(comparison: Comparison) -> list[str]:
         missing = sorted(asked - {one.seed for one in row.experiments})
         if missing:
             found.append(f"{row.method}: no result yet for seed {', '.join(map(str, missing))}.")
+    found += comparison.refused()
     if not comparison.reference.experiments:
         found.append(f"There is no result of {REAL_ONLY}: no gain can be given.")
     return found

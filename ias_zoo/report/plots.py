@@ -255,7 +255,9 @@ def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
     powers = range(math.floor(low) - 1, math.ceil(high) + 1)
     places = [(power + math.log10(factor), f"{factor * 10.0**power:.3g}") for power in powers for factor in factors]
     inside = [place for place in places if low <= place[0] <= high]
-    return inside[:: -(-len(inside) // 6)] or [(low, f"{10**low:.3g}"), (high, f"{10**high:.3g}")]
+    if not inside:
+        return [(low, f"{10**low:.3g}"), (high, f"{10**high:.3g}")]
+    return inside[:: -(-len(inside) // 6)]
 
 
 def _reach(bar: Bar) -> tuple[float, ...]:

@@ -165,6 +165,16 @@ class Comparison:
             total += sum(row.costs("generate_seconds").values())
         return total
 
+    def refused(self) -> list[str]:
+        """In words, which methods could not make all of their pictures: their gain is that of fewer."""
+        asked = self.settings.get("n")
+        return [
+            f"{row.method}: {count:.0f} of {asked} pictures of seed {one.seed} could not be made."
+            for row in self.rows
+            for one in row.experiments
+            if (count := number(one.result.get("refused")))
+        ]
+
     @property
     def seeds(self) -> list[int]:
         """The seeds that were asked for."""
