@@ -236,6 +236,8 @@ def test_demo_fits_what_learns_quickly(tmp_path: Path, monkeypatch: pytest.Monke
     zoo = registry.Registry([*kept, *plugins])
     for module in ("ias_zoo.registry", "ias_zoo.generation.plan"):
         monkeypatch.setattr(f"{module}.registry", lambda: zoo)
+    main_ok("demo", "--no-learn", "--out", tmp_path / "demo")
+    assert not (tmp_path / "demo/seas").exists()
     main_ok("demo", "--out", tmp_path / "demo")
     assert (tmp_path / "demo/seas/weights/ias_zoo.json").is_file()
     assert len(list((tmp_path / "demo/seas/pairs/test").glob("*/*.png"))) == 12

@@ -84,8 +84,8 @@ def test_links_lead_somewhere(page: str) -> None:
 
 def test_tutorial_is_the_strangers_package() -> None:
     text = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n# (\S+)\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 4
+    blocks = re.findall(r"```(?:python|toml)\n# (\S+)\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 5
     for name, block in blocks:
         source = (ROOT / "tests/stranger" / name).read_text(encoding="utf-8")
         source = re.sub(r'\A""".*?"""\n\n', "", source, flags=re.DOTALL)

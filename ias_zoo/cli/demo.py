@@ -23,10 +23,12 @@ def demo(
         "ias_zoo_demo"
     ),
     seed: Annotated[int, typer.Option(help="The run's seed.")] = 0,
+    learn: Annotated[bool, typer.Option(help="With the methods that learn, where what they need is installed.")] = True,
 ) -> None:
     """Make a small data set with every method that needs no training, and a contact sheet to look at.
 
-    Methods that learn take part where what they need is installed: a fit of a few minutes each. It says which do not.
+    Methods that learn take part where what they need is installed: a fit of a few minutes each (--no-learn: without).
+    It says which do not.
     """
     from ias_zoo.data.images import encode_png, write_whole
     from ias_zoo.data.sample import write_sample, write_shots
@@ -42,7 +44,7 @@ def demo(
     ready = [entry for entry in registry().entries() if entry.state is State.READY]
     makers = [entry for entry in ready if entry.method.produces is Produces.IMAGE]
     entries = [entry for entry in makers if entry.method.trains is Trains.NONE]
-    learners = [entry for entry in makers if entry.method.trains is not Trains.NONE and entry.method.quick]
+    learners = [entry for entry in makers if entry.method.trains is not Trains.NONE and entry.method.quick and learn]
     if not entries:
         raise PluginError("no method without training is installed; see `ias-zoo plugins`")
     marker = out / _MARKER
@@ -82,6 +84,8 @@ def demo(
     for entry in registry().entries():
         if entry.state is State.NEEDS_INSTALL:
             print(f"not shown: {entry.method.name}, {entry.hint}")
+        elif entry.method.trains is not Trains.NONE and entry not in learners and not learn:
+            print(f"not shown: {entry.method.name}, which learns")
         elif entry.method.trains is not Trains.NONE and entry not in learners:
             print(f"not shown: {entry.method.name}, which has no settings for a fit of a minute")
     print(f"look at {sheet}")
@@ -102,8 +106,16 @@ def _learn(entry: Entry, out: Path, seed: int) -> int:
     if not weights.exists():
         folder.mkdir(parents=True, exist_ok=True)
         method = registry().load(entry.qualified_name, base=TINY, **entry.method.quick)
+        name = entry.method.name
         with training_progress() as step:
-            method.fit(shots, count=8, out=weights, resume=True, seed=seed, step=step)
+            method.fit(
+                shots,
+                count=8,
+                out=weights,
+                resume=True,
+                seed=seed,
+                step=lambda stage, number, total, loss: step(f"{name}: {stage}", number, total, loss),
+            )
     plan = make_plan(entry.qualified_name, shots, 2 * _EACH, seed=seed, weights=str(weights))
     with progress(entry.method.name, plan.n) as done:
         summary = run(plan, folder / "pairs", workers=2, resume=True, step=done)
