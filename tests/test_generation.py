@@ -194,7 +194,7 @@ def test_one_bad_normal_costs_its_images_only(mvtec: Path, tmp_path: Path) -> No
     summary = run(plan_for(mvtec), tmp_path / "out")
     assert 4 <= len(summary.failures) <= 5
     assert summary.made + len(summary.failures) == 23
-    assert all("train/good/003.png" in failure for failure in summary.failures)
+    assert all("train/good/003.png" in failure.error for failure in summary.failures)
     assert verify(tmp_path / "out").problems, "verify passes an unfinished run"
     assert check_data(open_data(tmp_path / "out")).usable, "the broken normal was copied"
     (mvtec / "train/good/003.png").write_bytes(whole)
