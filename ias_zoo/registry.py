@@ -181,6 +181,8 @@ class Registry:
 
     def _unknown(self, name: str, wanted: str) -> str:
         known = {*self._by_name, *self._by_alias}
+        if blocked := no_plugin_allowed(self.plugins):
+            return f"unknown method {name!r}: {blocked}"
         broken = [plugin.name for plugin in self.plugins if plugin.status is not PluginStatus.OK]
         note = f" (plugins that did not load: {', '.join(broken)}; see `ias-zoo plugins`)" if broken else ""
         return f"unknown method {name!r}{did_you_mean(wanted, known)}; `ias-zoo list` shows all{note}"
@@ -246,6 +248,16 @@ def load(
 def _allow_list() -> frozenset[str] | None:
     value = os.environ.get(ALLOW_LIST)
     return None if value is None else frozenset(part.strip() for part in value.split(",") if part.strip())
+
+
+def no_plugin_allowed(plugins: Iterable[PluginRecord]) -> str:
+    """What to say where the environment's allow-list leaves no plugin of those installed; else nothing."""
+    records = list(plugins)
+    if not records or any(record.status is not PluginStatus.BLOCKED for record in records):
+        return ""
+    names = ", ".join(sorted({record.name for record in records}))
+    value = os.environ.get(ALLOW_LIST, "")
+    return f"{ALLOW_LIST}={value} matches no installed plugin; installed are {names}. Name some, or unset it"
 
 
 def _distribution(point: importlib.metadata.EntryPoint) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from ias_zoo.errors import OptionError, RunError
 from ias_zoo.generation.engine import produce
-from ias_zoo.generation.plan import check_defect_name
+from ias_zoo.generation.plan import LARGEST, check_defect_name
 from ias_zoo.generation.requests import Normals, NormalsLike, RequestMaker
 from ias_zoo.generation.seeds import seed_for
 from ias_zoo.generation.shots import ShotsLike, gather_shots
@@ -100,7 +100,10 @@ def torch_dataset(
     ------
     OptionError, UnknownMethod, DataError
         When the arguments cannot be used.
+    NotFitted
+        When the method has to be fitted, or given weights, first.
     """
+    _check_size(size)
     synthesizer = load(method, device="cpu", **options) if isinstance(method, str) else method
     if not isinstance(method, str) and options:
         raise OptionError(
@@ -119,6 +122,14 @@ def torch_dataset(
         transform=transform,
     )
     return AnomalyStream(dataset) if iterable else dataset
+
+
+def _check_size(size: Any) -> None:
+    if size is None:
+        return
+    pair = isinstance(size, tuple | list) and len(size) == 2
+    if not (pair and all(isinstance(side, int | np.integer) and 1 <= side <= LARGEST for side in size)):
+        raise OptionError(f"size={size!r}: expected (height, width) of 1 to {LARGEST} pixels, such as size=(256, 256)")
 
 
 class AnomalyDataset(Dataset[Example]):
@@ -157,8 +168,12 @@ class AnomalyDataset(Dataset[Example]):
             raise OptionError("soft_labels needs dtype='float32': label maps are fractions")
         if length is not None and (isinstance(length, bool) or length < 1):
             raise OptionError(f"length={length!r}: expected an integer >= 1, or None for one example a normal")
+        # Of a method that is fitted; raises where it is not, here and not in the first worker.
+        known: tuple[str, ...] = getattr(synthesizer, "defects", ())
         if defect is not None:
             check_defect_name(defect)
+            if known and defect not in known:
+                raise OptionError(f"defect={defect!r}: these weights know {', '.join(known)}")
         defects = [defect] if defect else []
         self.synthesizer = synthesizer
         self.normals = normals

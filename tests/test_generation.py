@@ -194,7 +194,7 @@ def test_one_bad_normal_costs_its_images_only(mvtec: Path, tmp_path: Path) -> No
     summary = run(plan_for(mvtec), tmp_path / "out")
     assert 4 <= len(summary.failures) <= 5
     assert summary.made + len(summary.failures) == 23
-    assert all("train/good/003.png" in failure for failure in summary.failures)
+    assert all("train/good/003.png" in failure.error for failure in summary.failures)
     assert verify(tmp_path / "out").problems, "verify passes an unfinished run"
     assert check_data(open_data(tmp_path / "out")).usable, "the broken normal was copied"
     (mvtec / "train/good/003.png").write_bytes(whole)
@@ -376,7 +376,7 @@ def test_a_failing_request_costs_itself_only(mvtec: Path) -> None:
     scripted.batch_size = 3
     outcomes = list(produce(scripted, RequestMaker(scripted.method, Normals(mvtec), seed=5), range(3)))
     assert [outcome.sample is not None for outcome in outcomes] == [True, False, True]
-    assert outcomes[1].error == "RequestError: no"
+    assert (outcomes[1].error, outcomes[1].kind) == ("no", "other")
 
 
 def test_batches_stay_full_while_samples_are_drawn_again(mvtec: Path) -> None:

@@ -176,8 +176,12 @@ def test_other_shots_are_not_resumed(tiles: Path, random_base: Path, tmp_path: P
     class Stop(Exception):
         pass
 
-    def stop(*_: Any) -> None:
-        raise Stop
+    seen: list[Any] = []
+
+    def stop(*step: Any) -> None:
+        seen.append(step)
+        if len(seen) > 1:  # a checkpoint was written after the first step
+            raise Stop
 
     with pytest.raises(Stop):
         fit(count=1, step=stop)

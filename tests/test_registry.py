@@ -142,3 +142,32 @@ def test_discovery_does_not_depend_on_what_was_loaded() -> None:
         ias_zoo.load(name)
     again = Registry.discover()
     assert [entry.method.name for entry in again.entries()] == names
+
+
+@pytest.mark.parametrize("listed", ["nosuch", ""])
+def test_an_allow_list_that_matches_nothing_is_said(
+    listed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ias_zoo.cli import catalogue
+
+    monkeypatch.setenv("IAS_ZOO_PLUGINS", listed)
+    found = Registry.discover()
+    monkeypatch.setattr(catalogue, "registry", lambda: found)
+    catalogue.list_()
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: IAS_ZOO_PLUGINS={listed} matches no installed plugin; installed are ")
+    assert "handcrafted" in said
+    with pytest.raises(UnknownMethod, match="matches no installed plugin; installed are"):
+        found.find("cutpaste")
+
+
+def test_an_allow_list_that_matches_is_not_spoken_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ias_zoo.cli import catalogue
+
+    monkeypatch.setenv("IAS_ZOO_PLUGINS", "handcrafted,nosuch")
+    found = Registry.discover()
+    monkeypatch.setattr(catalogue, "registry", lambda: found)
+    catalogue.list_()
+    assert capsys.readouterr().err == ""

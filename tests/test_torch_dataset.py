@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 import ias_zoo
-from ias_zoo.errors import OptionError, RunError
+from ias_zoo.errors import NotFitted, OptionError, RunError
 
 # torch warns where there are fewer cores than workers; that is no concern of these tests
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -191,6 +191,10 @@ def test_it_is_picklable_and_a_copy_counts_for_itself(normals):
         ({"p": 1.5}, "p=1.5"),
         ({"dtype": "float16"}, "float16"),
         ({"length": 0}, "length=0"),
+        ({"size": "256"}, r"size='256': expected \(height, width\).* such as size=\(256, 256\)"),
+        ({"size": 256}, "size=256: expected"),
+        ({"size": (256, 0)}, "expected .* of 1 to"),
+        ({"size": ("256", "256")}, "expected .* of 1 to"),
         ({"soft_labels": True, "dtype": "uint8"}, "soft_labels"),
         ({"no_such_option": 1}, "no_such_option"),
         ({"method": "ami_net"}, "feature maps"),
@@ -203,6 +207,19 @@ def test_wrong_arguments_are_refused(normals, arguments, words):
     rest = {name: value for name, value in arguments.items() if name != "method"}
     with pytest.raises(OptionError, match=words):
         ias_zoo.torch_dataset(normals, method, **rest)
+
+
+def test_a_method_that_is_not_fitted_is_refused_at_once(normals):
+    with pytest.raises(NotFitted, match="has to be fitted first"):
+        ias_zoo.torch_dataset(normals, "seas")
+
+
+def test_defects_that_the_weights_do_not_know_are_refused(normals):
+    method = ias_zoo.load("cutpaste")
+    method.defects = ("crack", "dent")  # as a fitted method has them
+    with pytest.raises(OptionError, match="defect='hole': these weights know crack, dent"):
+        ias_zoo.torch_dataset(normals, method, defect="hole")
+    assert len(ias_zoo.torch_dataset(normals, method, defect="dent")) == COUNT
 
 
 def test_an_example_that_cannot_be_made_says_why(normals):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -19,12 +20,13 @@ from torch import nn
 
 import ias_zoo
 from ias_zoo.diffusion.base import generator
-from ias_zoo.errors import DataError, NotFitted, OptionError, TrainingError, WeightsError
+from ias_zoo.errors import DataError, NotFitted, OptionError, RunError, TrainingError, WeightsError
 from ias_zoo.generation.seeds import seed_for
 from ias_zoo.hub import read_weights
 from ias_zoo.testing.subject import toy_set
 from ias_zoo.training.checkpoint import latest_checkpoint, read_checkpoint, trained_state
-from ias_zoo.training.shots import Shot, augmented, choose_crop, load_shots
+from ias_zoo.training.claim import claimed
+from ias_zoo.training.shots import Shot, TrainingSet, augmented, choose_crop, load_shots
 from ias_zoo.training.trainer import Phase, Schedule, train
 
 CPU = torch.device("cpu")
@@ -373,17 +375,50 @@ def _steps(place: Path) -> set[str]:
     return {f"{path.parent.name}/{path.name}" for path in place.glob("*/step-*")}
 
 
-def test_another_training_is_not_resumed(random_base: Path, tmp_path: Path) -> None:
-    data = toy_set(tmp_path / "data")
+def _fit_small(base: Path | str, data: TrainingSet, out: Path, **more: Any) -> None:
     options = {"steps": 1, "mask_steps": 1, "rank": 2, "mask_channels": (16, 16)}
-    out = tmp_path / "weights"
-    place = tmp_path / ".weights.training"
-    place.mkdir()
-    with pytest.raises(OptionError, match="holds an unfinished training; --resume goes on with it"):
-        ias_zoo.load("seas", base=random_base, device="cpu", **options).fit(data, count=2, out=out)
+    ias_zoo.load("seas", base=base, device="cpu", **options).fit(data, out=out, **more)
+
+
+def test_another_training_is_not_resumed(random_base: Path, tmp_path: Path) -> None:
+    data, out, place = toy_set(tmp_path / "data"), tmp_path / "weights", tmp_path / ".weights.training"
+    (place / "masks/step-0000001").mkdir(parents=True)
     (place / "run.json").write_text("{}")
+    with pytest.raises(OptionError, match="holds an unfinished training; --resume goes on with it"):
+        _fit_small(random_base, data, out, count=2)
     with pytest.raises(OptionError, match="holds another training"):
-        ias_zoo.load("seas", base=random_base, device="cpu", **options).fit(data, count=2, out=out, resume=True)
+        _fit_small(random_base, data, out, count=2, resume=True)
+    assert (place / "run.json").read_text() == "{}", "a refused fit must not take the folder over"
+
+
+def test_a_refused_fit_leaves_its_target_free(random_base: Path, tmp_path: Path) -> None:
+    data, out = toy_set(tmp_path / "data"), tmp_path / "weights"
+    with pytest.raises(WeightsError, match="tinny"):
+        _fit_small("tinny", data, out, count=2)
+    assert not (tmp_path / ".weights.training").exists()
+    _fit_small(random_base, data, out, count=2)
+    assert (out / "training.png").exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_without_checkpoints_is_free(tmp_path: Path, resume: bool) -> None:
+    place = tmp_path / ".weights.training"
+    (place / "masks").mkdir(parents=True)
+    (place / "run.json").write_text("{}")  # of a process that was killed before its first checkpoint
+    with claimed(tmp_path / "weights", {"seed": 1}, resume=resume):
+        assert json.loads((place / "run.json").read_text()) == {"seed": 1}
+        assert not (place / "masks").exists()
+    assert not place.exists()
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    target = tmp_path / "weights"
+    with (
+        claimed(target, {}, resume=False),
+        pytest.raises(RunError, match="another process"),
+        claimed(target, {}, resume=True),
+    ):
+        pass
 
 
 def test_generate_without_weights_says_what_to_type(mvtec: Path, tmp_path: Path) -> None:

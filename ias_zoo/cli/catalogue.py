@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from ias_zoo.cli.console import json_text, print_json, print_table
 from ias_zoo.errors import OptionError
 from ias_zoo.method import Method, Paradigm, Trains
 from ias_zoo.options import describe_options, did_you_mean
-from ias_zoo.registry import Entry, PluginStatus, registry
+from ias_zoo.registry import Entry, PluginStatus, no_plugin_allowed, registry
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
@@ -23,6 +24,8 @@ def list_(
     json: JsonFlag = False,
 ) -> None:
     """Show every method: name, paradigm, group, needs, trains, state."""
+    if blocked := no_plugin_allowed(registry().plugins):
+        print(f"warning: {blocked}", file=sys.stderr)
     entries = registry().entries()
     if paradigm is not None:
         wanted = _paradigm(paradigm)

@@ -9,6 +9,7 @@ import typer
 
 from ias_zoo.cli.catalogue import JsonFlag
 from ias_zoo.cli.console import print_json, print_table, progress
+from ias_zoo.cli.shots import GROUP
 
 _SHOWN = 20
 _WORDS = {"source": "a second normal", "normals": "pictures of good parts", "shots": "defective pictures"}
@@ -19,6 +20,7 @@ def check(
     white: Annotated[
         int | None, typer.Option(help="The value that is white in 16-bit pictures (4095: 12 bits).")
     ] = None,
+    group_by: Annotated[str | None, GROUP] = None,
     json: JsonFlag = False,
 ) -> None:
     """Read every picture and mask, say what is odd, and which methods can run.
@@ -31,7 +33,7 @@ def check(
 
     data = open_data(folder, white=white)
     with progress("reading", len(data.items)) as step:
-        report = check_data(data, step=lambda: step(1))
+        report = check_data(data, group_by=group_by, step=lambda: step(1))
     can, cannot = report.runnable(entry.method for entry in registry().entries())
     if json:
         print_json({**report.to_dict(), "can_run": can, "cannot_run": cannot})
@@ -39,6 +41,9 @@ def check(
         print(f"{folder}: layout {report.layout}")
         print_table(["part", "pictures"], [[name, str(count)] for name, count in report.counts.items()])
         print(f"{report.masks} masks, {report.regions} foreground masks")
+        if report.groups:
+            counted = ", ".join(f"{count} of {defect}" for defect, count in report.groups.items())
+            print(f"groups: {counted} (by {report.grouped_by}); --shots counts groups")
         sizes = sorted(report.sizes.items(), key=lambda size: -size[1])
         listed = ", ".join(f"{count} of {size}" for size, count in sizes[:3])
         print(f"sizes: {listed}{f' and {len(sizes) - 3} more' if len(sizes) > 3 else ''}")

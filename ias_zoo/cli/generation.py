@@ -16,6 +16,8 @@ from ias_zoo.errors import OptionError
 if TYPE_CHECKING:
     from ias_zoo.generation.run import RunSummary
 
+_SHOWN = 10
+
 
 def generate(
     method: Annotated[str, typer.Argument(help="A method's name; `ias-zoo list` shows them.")],
@@ -105,6 +107,8 @@ def generate(
 
 def print_summary(summary: RunSummary, sheet: Path | None) -> None:
     """Say what a run came to."""
+    from ias_zoo.generation.failures import advice_lines, failure_lines
+
     speed = summary.made / summary.seconds if summary.seconds > 0 else 0.0
     rate = f", {speed:{'.0f' if speed >= 10 else '.2g'}} images/s" if speed else ""
     print(f"{summary.made} images in {summary.seconds:.1f} s{rate}; in {summary.folder}")
@@ -114,20 +118,18 @@ def print_summary(summary: RunSummary, sheet: Path | None) -> None:
         print(f"drawn again: {count} ({reason})")
     for note in sorted(summary.notes)[:3]:
         print(f"note: {note}", file=sys.stderr)
-    for failure in summary.failures[:10]:
-        print(f"error: {failure}", file=sys.stderr)
-    if summary.failures:
-        what = "1 image" if len(summary.failures) == 1 else f"{len(summary.failures)} images"
-        print(
-            f"error: {what} could not be made; mend the pictures named and add --resume, or change the options",
-            file=sys.stderr,
-        )
+    reasons = failure_lines(summary.failures)
+    if len(reasons) > _SHOWN:
+        reasons[_SHOWN:] = [f"and {len(reasons) - _SHOWN} more reasons (`ias-zoo verify {summary.folder}`)"]
+    for line in (*reasons, *advice_lines(summary.failures)):
+        print(f"error: {line}", file=sys.stderr)
     if sheet is not None:
         print(f"look at {sheet}")
 
 
 def verify(folder: Annotated[Path, typer.Argument(help="A generated folder.")]) -> None:
     """Check a generated folder: every shard done, every file there with the bytes it was written with."""
+    from ias_zoo.generation.failures import advice_lines
     from ias_zoo.generation.verify import verify as check
 
     report = check(folder)
@@ -135,6 +137,8 @@ def verify(folder: Annotated[Path, typer.Argument(help="A generated folder.")]) 
         print(f"error: {problem}", file=sys.stderr)
     if len(report.problems) > 20:
         print(f"error: and {len(report.problems) - 20} more", file=sys.stderr)
+    for line in advice_lines(report.failures):
+        print(f"error: {line}", file=sys.stderr)
     print(f"{report.images} images, {len(report.problems)} problems")
     if report.problems:
         raise typer.Exit(1)

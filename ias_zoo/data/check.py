@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ias_zoo.data.dataset import DataSet, Item, Problem
+from ias_zoo.data.groups import META, Groups
 from ias_zoo.data.images import Picture, read_mask
 from ias_zoo.errors import DataError
 from ias_zoo.method import Input, Method
@@ -24,6 +25,8 @@ class CheckReport:
     shots: int
     masks: int
     regions: int
+    grouped_by: str
+    groups: dict[str, int]
     sizes: dict[str, int] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -65,17 +68,34 @@ class CheckReport:
             "shots": self.shots,
             "masks": self.masks,
             "regions": self.regions,
+            "grouped_by": self.grouped_by,
+            "groups": self.groups,
             "sizes": self.sizes,
             "kinds": self.kinds,
             "problems": [{"where": p.where, "what": p.what, "error": p.error} for p in self.problems],
         }
 
 
-def check_data(data: DataSet, *, step: Callable[[], None] = lambda: None) -> CheckReport:
+def check_data(data: DataSet, *, group_by: str | None = None, step: Callable[[], None] = lambda: None) -> CheckReport:
     """Read every picture and mask once and say what is odd.
 
-    ``step`` is called after each picture, for a progress bar.
+    Parameters
+    ----------
+    group_by:
+        A pattern that finds a picture's group in its id; see :meth:`ias_zoo.data.groups.Groups.of`.
+    step:
+        Called after each picture, for a progress bar.
+
+    Returns
+    -------
+    A report. Its ``groups`` are numbers by defect type: shots are counted in groups.
+
+    Raises
+    ------
+    OptionError, DataError
+        If ``group_by`` is no regular expression, or leaves a picture without a group.
     """
+    how, groups, wrong = _count_groups(data, group_by)
     report = CheckReport(
         layout=data.layout,
         counts=data.counts(),
@@ -83,7 +103,9 @@ def check_data(data: DataSet, *, step: Callable[[], None] = lambda: None) -> Che
         shots=len(data.shots),
         masks=sum(item.mask is not None for item in data.items),
         regions=sum(item.region is not None for item in data.items),
-        problems=list(data.problems),
+        grouped_by=how,
+        groups=groups,
+        problems=[*data.problems, *wrong],
     )
     if not data.normals:
         report.problems.append(Problem(str(data.root), "no normals: put pictures of good parts into train/good"))
@@ -91,6 +113,20 @@ def check_data(data: DataSet, *, step: Callable[[], None] = lambda: None) -> Che
         _check_item(data, item, report)
         step()
     return report
+
+
+def _count_groups(data: DataSet, pattern: str | None) -> tuple[str, dict[str, int], list[Problem]]:
+    """Where the groups are known from, and how many each defect type has; a bad ``meta.csv`` is a problem."""
+    try:
+        groups = Groups.of(data, pattern)
+    except DataError as error:
+        if pattern is not None:
+            raise
+        return META, {}, [Problem(META, str(error).removeprefix(f"{data.root / META}: "))]
+    found: dict[str, set[str]] = {}
+    for item in data.shots:
+        found.setdefault(str(item.defect), set()).add(groups[item.id])
+    return groups.how, {defect: len(found[defect]) for defect in sorted(found)}, []
 
 
 def _check_item(data: DataSet, item: Item, report: CheckReport) -> None:

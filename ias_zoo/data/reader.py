@@ -6,8 +6,8 @@
     ``normal/`` (or ``good/``), ``defect/<type>/``, masks ``masks/<type>/<stem>[_mask].png``.
 ``manifest``
     a ``.csv`` or ``.jsonl`` file, or a folder with ``manifest.csv`` or ``manifest.jsonl``; columns ``image`` and, as
-    wanted, ``defect`` (empty, ``good`` or ``normal`` for normals), ``mask``, ``region``, ``split``; paths relative to
-    the manifest.
+    wanted, ``defect`` or ``label`` (empty, ``good`` or ``normal`` for normals), ``mask``, ``region``, ``split``; paths
+    relative to the manifest. One with a column that looks like a misspelt ``defect`` is refused.
 ``loose``
     pictures straight in the folder: all of them are taken as normals.
 
@@ -22,7 +22,9 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from ias_zoo.data.columns import refuse_hidden_defects, unknown_columns
 from ias_zoo.data.dataset import DataSet, Item, Problem
 from ias_zoo.data.images import EXTENSIONS, check_white
 from ias_zoo.errors import DataError
@@ -121,8 +123,11 @@ class _Masks:
 def _open_manifest(manifest: Path, white: int | None) -> DataSet:
     items: dict[str, Item] = {}
     problems: list[Problem] = []
+    columns: dict[str, None] = {}  # of all rows, in the order they come: lines of JSON need not be alike
     for line, row in _rows(manifest):
         where = f"{manifest.name}:{line}"
+        refuse_hidden_defects(f"{manifest}, line {line}", row)
+        columns |= dict.fromkeys(row)
         name = row.get("image", "")
         if not name:
             raise DataError(f"{manifest}, line {line}: no 'image'; the columns are {', '.join(sorted(row))}")
@@ -146,6 +151,7 @@ def _open_manifest(manifest: Path, white: int | None) -> DataSet:
             mask=_named(manifest, where, row, "mask", problems),
             region=_named(manifest, where, row, "region", problems),
         )
+    problems += unknown_columns(manifest.name, columns)
     return DataSet(manifest.parent, f"manifest ({manifest.name})", _sorted(items.values()), tuple(problems), white)
 
 
@@ -160,7 +166,7 @@ def _rows(manifest: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
         header = text.partition("\n")[0]
         comma = next((sign for sign in ",;\t" if sign in header), ",")  # spreadsheets write any of them
         for line, row in enumerate(csv.DictReader(text.splitlines(), delimiter=comma), start=2):
-            yield line, {str(key).strip().lower(): str(value or "").strip() for key, value in row.items()}
+            yield line, _clean(row)
     elif manifest.suffix.lower() == ".jsonl":
         for line, raw in enumerate(text.splitlines(), start=1):
             if not raw.strip():
@@ -171,9 +177,14 @@ def _rows(manifest: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
                 raise DataError(f"{manifest}, line {line}: not JSON ({error})") from error
             if not isinstance(row, dict):
                 raise DataError(f'{manifest}, line {line}: expected an object like {{"image": "a.png"}}')
-            yield line, {str(key): str(value or "") for key, value in row.items()}
+            yield line, _clean(row)
     else:
         raise DataError(f"{manifest}: a manifest ends in .csv or .jsonl")
+
+
+def _clean(row: Mapping[Any, Any]) -> dict[str, str]:
+    """A row with its columns in small letters; cells below no name, as spreadsheets leave them, are dropped."""
+    return {str(key).strip().lower(): str(value or "").strip() for key, value in row.items() if str(key or "").strip()}
 
 
 def _portable(name: str) -> str:

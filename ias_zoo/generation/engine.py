@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ias_zoo.data.images import to_grey
-from ias_zoo.errors import IasZooError, OptionError, PluginError, RunError
+from ias_zoo.errors import DataError, IasZooError, OptionError, PluginError, RunError
+from ias_zoo.generation.failures import Failure, Kind
 from ias_zoo.generation.gate import TRIES, refuse
 from ias_zoo.generation.plan import check_defect_name
 from ias_zoo.generation.requests import Normal, Normals, NormalsLike, RequestMaker
@@ -30,6 +31,12 @@ class Outcome:
     normal: Normal | None
     refusals: tuple[str, ...] = ()
     error: str = ""
+    kind: Kind = Kind.OTHER
+
+    @property
+    def failure(self) -> Failure:
+        """Why there is no sample."""
+        return Failure(self.index, self.error, self.kind)
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ def _try(synthesizer: Any, maker: RequestMaker, chunk: list[_Wanted]) -> Iterato
         try:
             requests[wanted.index], normals[wanted.index] = maker.make(wanted.index, len(wanted.refusals))
         except IasZooError as error:
-            yield Outcome(wanted.index, None, None, wanted.refusals, _words(error))
+            yield _failed(wanted, None, error)
     samples = _synthesize(synthesizer, requests)
     for wanted in chunk:
         index, refusals = wanted.index, wanted.refusals
@@ -85,7 +92,7 @@ def _try(synthesizer: Any, maker: RequestMaker, chunk: list[_Wanted]) -> Iterato
             continue
         made, normal = samples[index], normals[index]
         if isinstance(made, IasZooError):
-            yield Outcome(index, None, normal, refusals, _words(made))
+            yield _failed(wanted, normal, made)
             continue
         sample = _as_the_camera_sees(made, normal)
         reason = refuse(sample, normal.image if normal else None)
@@ -99,7 +106,7 @@ def _try(synthesizer: Any, maker: RequestMaker, chunk: list[_Wanted]) -> Iterato
         else:
             refusals += (reason,)
             reasons = " and ".join(sorted(set(refusals)))
-            yield Outcome(index, None, None, refusals, f"refused {TRIES} times: {reasons}")
+            yield Outcome(index, None, None, refusals, f"refused {TRIES} times: {reasons}", Kind.REFUSED)
 
 
 def _synthesize(synthesizer: Any, requests: dict[int, Any]) -> dict[int, Sample | IasZooError]:
@@ -208,5 +215,6 @@ def _sample(outcome: Outcome) -> Sample:
     return outcome.sample
 
 
-def _words(error: IasZooError) -> str:
-    return f"{type(error).__name__}: {error}"
+def _failed(wanted: _Wanted, normal: Normal | None, error: IasZooError) -> Outcome:
+    kind = Kind.PICTURE if isinstance(error, DataError) else Kind.OTHER
+    return Outcome(wanted.index, None, normal, wanted.refusals, str(error), kind)

@@ -19,6 +19,7 @@ from typing import Any
 
 from ias_zoo.errors import OptionError, RunError
 from ias_zoo.generation.engine import produce
+from ias_zoo.generation.failures import Failure
 from ias_zoo.generation.folder import PARTIAL, RESUME, keep_apart, only_run_in, prepare_folder, record_move
 from ias_zoo.generation.plan import Plan
 from ias_zoo.generation.writer import ShardResult, copy_normals, missing_shards, write_shard
@@ -32,7 +33,7 @@ class RunSummary:
     made: int = 0
     skipped: int = 0
     refusals: dict[str, int] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     notes: set[str] = field(default_factory=set)
     seconds: float = 0.0
 

@@ -10,18 +10,22 @@ from typing import Any
 from ias_zoo.data.images import encode_png, read_image, read_mask, sha256
 from ias_zoo.errors import DataError, RunError
 from ias_zoo.generation.engine import produce
+from ias_zoo.generation.failures import Failure, failure_lines
 from ias_zoo.generation.folder import strangers, written_normals
 from ias_zoo.generation.plan import Plan
 from ias_zoo.generation.provenance import provenance_path, read_provenance, read_shard, shard_files
-from ias_zoo.generation.writer import missing_shards
 
 
 @dataclass
 class VerifyReport:
-    """How many images are there, and what is wrong with the folder."""
+    """How many images are there, what is wrong with the folder, and which images the run could not make.
+
+    ``problems`` has a line for each reason of the ``failures`` too.
+    """
 
     images: int = 0
     problems: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
 
 def verify(folder: Path) -> VerifyReport:
@@ -35,8 +39,10 @@ def verify(folder: Path) -> VerifyReport:
     plan = Plan.read(folder)
     report = VerifyReport()
     report.problems += [
-        f"{provenance_path(folder, shard).name}: not finished; run the same command with --resume"
-        for shard in missing_shards(folder, plan)
+        f"{path.name}: not finished, images {plan.indices(shard)[0]} to {plan.indices(shard)[-1]} are not made yet; "
+        f"run the same command with --resume"
+        for shard in range(plan.shards)
+        if not (path := provenance_path(folder, shard)).exists()
     ]
     seen: set[int] = set()
     for shard, path in shard_files(folder):
@@ -48,7 +54,7 @@ def verify(folder: Path) -> VerifyReport:
                 continue
             seen.add(index)
             if "error" in line:
-                report.problems.append(f"image {index}: {line['error']}")
+                report.failures.append(Failure.read(line))
                 continue
             report.images += 1
             for kind, digest in line["sha256"].items():
@@ -56,6 +62,7 @@ def verify(folder: Path) -> VerifyReport:
             report.problems += _check_pair(folder, line)
         lost = sorted(wanted - seen)
         report.problems += [f"{path.name}: image {index} is missing" for index in lost]
+    report.problems += failure_lines(report.failures)
     for name, row in written_normals(folder).items():
         report.problems += _check_file(folder, f"train/good/{name}", row["written"])
     report.problems += [f"{name}: not in the provenance" for name in strangers(folder, plan)]

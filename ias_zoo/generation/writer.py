@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from ias_zoo.data import DataSet, Item
 from ias_zoo.data.images import encode_png, resize_image, sha256, to_grey, write_whole
 from ias_zoo.errors import DataError, RunError
+from ias_zoo.generation.failures import Failure
 from ias_zoo.generation.folder import PARTIAL, RESUME, disk_errors, written_normals
 from ias_zoo.generation.plan import Plan, check_defect_name
 from ias_zoo.generation.provenance import NORMALS, PROVENANCE, provenance_path, read_shard
@@ -40,7 +41,7 @@ class ShardResult:
 
     made: int = 0
     refusals: dict[str, int] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     notes: set[str] = field(default_factory=set)
 
 
@@ -91,8 +92,8 @@ def _write_outcome(
         result.notes |= {f"{outcome.normal.id}: {note}" for note in outcome.normal.notes}
     sample = outcome.sample
     if sample is None:
-        result.failures.append(f"image {outcome.index}: {outcome.error}")
-        return {"error": outcome.error, "index": outcome.index}, []
+        result.failures.append(outcome.failure)
+        return {"error": outcome.error, "kind": outcome.kind, "index": outcome.index}, []
     check_defect_name(sample.defect)
     result.made += 1
     stem = f"{outcome.index:06d}"

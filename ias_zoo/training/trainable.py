@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from abc import abstractmethod
@@ -13,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import ias_zoo
 from ias_zoo.data import DataSet, open_data
-from ias_zoo.data.images import encode_png, write_whole
+from ias_zoo.data.images import encode_png
 from ias_zoo.errors import IasZooError, NotFitted, OptionError, WeightsError
 from ias_zoo.method import PLUGIN_API
 from ias_zoo.options import build_options, options_to_json
 from ias_zoo.synthesizer import ImageSynthesizer, Setup
+from ias_zoo.training.claim import checkpoints_beside, claimed, remove
 from ias_zoo.training.report import StageReport, TrainingReport
 from ias_zoo.training.shots import TrainingSet, load_normals, load_shots
 
@@ -130,25 +130,31 @@ class TrainableSynthesizer(ImageSynthesizer):
         Raises
         ------
         DataError, OptionError, TrainingError
+            If the shots, the options or the training fail.
+        RunError
+            If another process trains to the same ``out``.
         """
         data = _training_set(shots, defects, count, group_by, stage, self.method)
         target = None if out is None else Path(out)
-        folder = None if target is None else target.with_name(f".{target.name}.training")
+        folder = None if target is None else checkpoints_beside(target)
         run = FitRun(seed=seed, crop=crop, folder=folder, resume=resume, preview_every=preview_every, step=step)
-        if target is not None:
-            _check_target(target, folder, resume=resume)
-            claim = {"seed": seed, "crop": crop, "shots": data.files, "start": self._start(), "stage": stage}
-            _claim(folder, {**self._identity, **claim})
+        if target is None:
+            return self._fit(data, run, stage)
+        claim = {"seed": seed, "crop": crop, "shots": data.files, "start": self._start(), "stage": stage}
+        with claimed(target, {**self._identity, **claim}, resume=resume):
+            report = self._fit(data, run, stage)
+            self.save_pretrained(target)
+            remove(target)
+        return report
+
+    def _fit(self, data: TrainingSet, run: FitRun, stage: Stage) -> TrainingReport:
         self.report = self.train_base(data, run) if stage == "base" else self.train(data, run)
         self._now_fitted(self._make_manifest(data, self.report, stage), None)
         try:
-            self._sheet = self._draw_normals(seed) if stage == "base" else self._draw_samples(data, seed)
+            self._sheet = self._draw_normals(run.seed) if stage == "base" else self._draw_samples(data, run.seed)
         except IasZooError as error:  # a picture for the card must not cost the weights
             self._sheet = None
-            warnings.warn(f"the weights' card has no samples: {error}", stacklevel=2)
-        if target is not None:
-            self.save_pretrained(target)
-            _remove(folder)
+            warnings.warn(f"the weights' card has no samples: {error}", stacklevel=3)
         return self.report
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
@@ -369,30 +375,3 @@ def _training_set(
         return shots
     data = shots if isinstance(shots, DataSet) else open_data(shots)
     return load_normals(data) if stage == "base" else load_shots(data, defects=defects, shots=count, group_by=group_by)
-
-
-def _check_target(target: Path, folder: Path | None, *, resume: bool) -> None:
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise OptionError(f"{target} exists; give a new folder for the weights")
-    if folder is not None and folder.exists() and not resume:
-        raise OptionError(f"{folder} holds an unfinished training; --resume goes on with it, or delete it")
-
-
-def _claim(folder: Path | None, run: dict[str, Any]) -> None:
-    """Note what is trained in the folder of checkpoints; refuse to resume something else."""
-    if folder is None:
-        return
-    path, text = folder / "run.json", json.dumps(run, sort_keys=True)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise OptionError(
-            f"{folder} holds another training (options, shots, seed or base differ); delete it to start anew"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.encode())
-
-
-def _remove(folder: Path | None) -> None:
-    import shutil
-
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
