@@ -45,7 +45,9 @@ def test_the_encoder_comes_from_the_hub_as_safetensors_only(hub: Any, client: An
     state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     hub.create(REPOSITORY)
     tools.put(hub, REPOSITORY, {"pytorch_model.bin": b"\x80\x04a pickle"})
-    assert run(client).startswith("refused:")
+    refused = run(client)
+    assert refused.startswith("refused:")
+    assert "--weights encoder=FILE" in refused
     tools.put(hub, REPOSITORY, {"model.safetensors": save(state)})
     wanted = float(state["conv_stem.weight"].double().sum())
     assert abs(float(run(client)) - wanted) < 1e-3

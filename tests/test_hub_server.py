@@ -96,6 +96,8 @@ def test_unreachable(client: Any, weights: Path) -> None:
         assert message.startswith("http://127.0.0.1:9 cannot be reached for org/toy")
         assert "HF_ENDPOINT" in message
         assert "secret" not in message
+    base = "__import__('ias_zoo.diffusion.fetch', fromlist=['fetch_base']).fetch_base('org/toy', None)"
+    assert "--base tiny" in client.error(base, HF_ENDPOINT="http://127.0.0.1:9")
 
 
 def test_who_may(hub: Any, repo: str, client: Any, weights: Path) -> None:

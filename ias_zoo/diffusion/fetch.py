@@ -79,6 +79,7 @@ def fetch_base(base: str | os.PathLike[str] | None, default: BaseId | None) -> t
 
     from ias_zoo.hub.remote import hub_errors
 
-    with hub_errors(repo_id, revision or None, "read"):
+    instead = f"or take the small embedded base, which needs no network: --base {TINY} (in Python base='{TINY}')"
+    with hub_errors(repo_id, revision or None, "read", instead=instead):
         found = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=_FILES))
     return found, repo_id, found.name

@@ -118,7 +118,7 @@ def _fetch(name: str) -> Path:
     from ias_zoo.hub.remote import hub_errors
 
     repository = timm.get_pretrained_cfg(name.removeprefix(_TIMM)).hf_hub_id
-    with hub_errors(repository, None, "read"):
+    with hub_errors(repository, None, "read", instead="or give its file: --weights encoder=FILE"):
         return Path(hf_hub_download(repository, FILE))
 
 

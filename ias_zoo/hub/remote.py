@@ -204,14 +204,15 @@ def _repo_id(name: str | os.PathLike[str], otherwise: str) -> str:
 
 
 @contextlib.contextmanager
-def hub_errors(repo_id: str, revision: str | None, doing: str) -> Iterator[None]:
-    """Say in words what the client raises; ``doing`` is ``read`` or ``write``."""
+def hub_errors(repo_id: str, revision: str | None, doing: str, *, instead: str = "") -> Iterator[None]:
+    """Say in words what the client raises; ``doing`` is ``read`` or ``write``, ``instead`` another way to go."""
     try:
         yield
     except WeightsError:
         raise
     except Exception as error:  # its HTTP library's own errors change their names from version to version
-        raise WeightsError(_in_words(error, repo_id, revision, doing)) from error
+        words = _in_words(error, repo_id, revision, doing)
+        raise WeightsError(f"{words}; {instead}" if instead else words) from error
 
 
 def _in_words(error: Exception, repo_id: str, revision: str | None, doing: str) -> str:
