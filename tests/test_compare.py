@@ -287,6 +287,17 @@ def test_evaluate_takes_the_shots_of_the_run_and_no_background_into_the_test(tmp
     assert set(found["seen"]) <= used
 
 
+def test_a_folder_that_was_sorted_by_hand_is_evaluated(
+    toys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(make_plan("crop_paste", toys, 4, shots=2), tmp_path / "run")
+    next(iter(sorted((tmp_path / "run/test").glob("*/*.png")))).unlink()
+    code, shown = typed(capsys, "evaluate", tmp_path / "run", "--data", toys, "--protocol", "toy", "--seeds", 1)
+    assert code == 0, shown
+    assert "note: left out, as their picture or mask is not in the folder: 1" in shown
+    assert "masks 3" in shown
+
+
 def test_samples_of_test_pictures_are_refused(toys: Path, tmp_path: Path) -> None:
     run(make_plan("crop_paste", toys, 4, shots=3), tmp_path / "run")
     with pytest.raises(DataError, match="test pictures that are among the training shots: defect/scratch/2"):

@@ -200,6 +200,8 @@ def evaluate(
             white=white,
             step=step,
         )
+    for note in found["quality"]["notes"]:
+        print(f"note: {note}")
     if seen := found["seen"]:
         print(f"{len(seen)} good pictures are left out of the test: samples were made on them ({some_of(seen)})")
     print_table(["figure", "value"], [[name, _figure(one)] for name, one in figures_in(found["quality"]).items()])

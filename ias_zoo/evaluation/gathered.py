@@ -96,8 +96,13 @@ def cover(mask: Mask, side: int) -> Mask:
     return np.asarray(cv2.resize(mask.astype(np.float32), (side, side), interpolation=method) > 0, dtype=np.bool_)
 
 
-def read_generated(folder: Path, *, side: int, limit: int | None, seed: int) -> dict[str, Pictures]:
+def read_generated(folder: Path, *, side: int, limit: int | None, seed: int) -> tuple[dict[str, Pictures], int]:
     """The samples of a run by defect type, at most ``limit`` of each, drawn at random.
+
+    Returns
+    -------
+    tuple
+        The samples, and how many are no longer there: people sort out what they do not want by deleting files.
 
     Raises
     ------
@@ -108,9 +113,14 @@ def read_generated(folder: Path, *, side: int, limit: int | None, seed: int) -> 
     """
     Plan.read(folder)  # says what is wrong with another folder
     lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    missing = 0
     for line in read_provenance(folder):
-        if "error" not in line:
+        if "error" in line:
+            continue
+        if all((folder / line[kind]).is_file() for kind in ("image", "mask")):
             lines[line["defect"]].append(line)
+        else:
+            missing += 1
     if not lines:
         raise RunError(f"{folder} holds no samples; run its command again with --resume")
     normals = {
@@ -129,7 +139,7 @@ def read_generated(folder: Path, *, side: int, limit: int | None, seed: int) -> 
             pictures.add(line["image"], image, mask, side)
             pictures.normal_ids.append(normal_id)
             pictures.fits.append(difference_fit(image, normal, mask))
-    return found
+    return found, missing
 
 
 def read_real(data: DataSet, items: Sequence[Item], *, side: int, masks: bool = True) -> Pictures:

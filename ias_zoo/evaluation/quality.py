@@ -138,7 +138,7 @@ def measure(
     maps: Extractor | None = load_extractor(detector, weights=weights, device=device) if detector else distance
     step("reading pictures")
     background = read_real(data, [good[i] for i in chosen(len(good), NORMALS, seed)], side=resolution, masks=False)
-    samples = read_generated(generated, side=resolution, limit=limit, seed=seed)
+    samples, missing = read_generated(generated, side=resolution, limit=limit, seed=seed)
     learned = chosen(len(background), LEARNED, seed)
     names = sorted({item.defect for item in (*train, *rest) if item.defect})
     setting = _Setting(
@@ -157,7 +157,7 @@ def measure(
     )
     found: dict[str, dict[str, Any]] = {}
     features: dict[str, tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]] = {}
-    notes = []
+    notes = [f"left out, as their picture or mask is not in the folder: {missing}"] if missing else []
     for defect, pictures in samples.items():
         kind = _kind(setting, defect)
         if kind is None:
