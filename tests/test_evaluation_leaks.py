@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from ias_zoo import open_data
+from ias_zoo.data.groups import Groups
 from ias_zoo.errors import DataError, OptionError
 from ias_zoo.evaluation.leaks import refuse_leaks, split_by_group
+from ias_zoo.testing.subject import toy_set
 
 
 def group_of(name: str) -> str:
@@ -121,3 +123,26 @@ def test_at_most_so_many_pictures_of_a_group_are_tested_on(tiles: Path) -> None:
     assert split_by_group(data, {"crack": 2, "dent": 1}, per_group=9).test == whole.test
     with pytest.raises(OptionError, match="expected 1 or more"):
         split_by_group(data, {"crack": 2, "dent": 1}, per_group=0)
+
+
+def test_training_normals_keep_apart_from_the_test(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    toys = toy_set(tmp_path / "toys").root
+    for part, names in {"train/good": "0 1", "test/good": "2"}.items():
+        (root / part).mkdir(parents=True)
+        for name in names.split():
+            shutil.copyfile(toys / f"normal/{name}.png", root / part / f"{name}.png")
+    shutil.copyfile(toys / "normal/1.png", root / "test/good/again.png")  # the same file on both sides
+    shutil.copytree(toys / "defect", root / "test", dirs_exist_ok=True)
+    for mask in sorted(toys.glob("masks/*/*.png")):
+        place = root / "ground_truth" / mask.parent.name / f"{mask.stem}_mask.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(mask, place)
+    split = split_by_group(open_data(root), 2)
+    assert [item.id for item in split.normals] == ["train/good/0.png"]
+    assert "train/good/1.png" in {item.id for item in split.left_out}
+    (root / "test/good/again.png").unlink()
+    groups = Groups.of(open_data(root), r"(?:good|scratch)/(\d)")  # part 1 is a normal, and a defect to test on
+    split = split_by_group(open_data(root), 1, groups=groups)
+    assert "test/scratch/1.png" in {item.id for item in split.test}
+    assert [item.id for item in split.normals] == ["train/good/0.png"]
