@@ -233,3 +233,13 @@ def make_base(folder: Path, *, width: int = 32) -> Path:
 def defect_gan_base(base_of) -> Path:  # type: ignore[no-untyped-def]
     """A small base of Defect-GAN."""
     return base_of("defect_gan")
+
+
+@pytest.fixture(scope="module")
+def fitted_defect_gan(defect_gan_base, toys):  # type: ignore[no-untyped-def]
+    """Defect-GAN on a random base, two steps: its maps are about a half everywhere."""
+    import ias_zoo
+
+    made = ias_zoo.load("defect_gan", base=str(defect_gan_base), device="cpu", steps=2, batch=2)
+    made.fit(toys)
+    return made

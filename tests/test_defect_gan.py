@@ -29,14 +29,6 @@ from ias_zoo_defect_gan.synthesizer import DefectGAN
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def fitted(defect_gan_base: Path, toys: TrainingSet) -> DefectGAN:
-    """On a random base, two steps: its maps are about a half everywhere."""
-    made: DefectGAN = ias_zoo.load("defect_gan", base=str(defect_gan_base), device="cpu", steps=2, batch=2)
-    made.fit(toys)
-    return made
-
-
 # Training
 
 
@@ -174,11 +166,11 @@ def test_fits_in_every_way(defect_gan_base: Path, toys: TrainingSet, tmp_path: P
     assert sample.recipe["drawn"]["place"] == ("free" if how in ("labels", "single") else "shape")
 
 
-def test_the_adapter_is_in_pefts_own_format(fitted: DefectGAN, tmp_path: Path) -> None:
+def test_the_adapter_is_in_pefts_own_format(fitted_defect_gan: DefectGAN, tmp_path: Path) -> None:
     from peft import LoraConfig
     from safetensors.torch import load_file
 
-    fitted.save_pretrained(tmp_path / "weights")
+    fitted_defect_gan.save_pretrained(tmp_path / "weights")
     config = LoraConfig.from_pretrained(str(tmp_path / "weights/decoder_lora"))
     assert config.r == 8
     assert set(config.target_modules) == {"conv1", "conv2", "gamma", "beta", "shortcut"}
@@ -273,16 +265,16 @@ def test_the_embedded_base_paints_inside_a_mask_and_finds_what_was_drawn() -> No
 
 
 def test_unknown_types_and_bad_choices_are_refused_in_words(
-    fitted: DefectGAN, defect_gan_base: Path, toys: TrainingSet, tmp_path: Path
+    fitted_defect_gan: DefectGAN, defect_gan_base: Path, toys: TrainingSet, tmp_path: Path
 ) -> None:
     for name in ("hole", "scratch+hole"):
         with pytest.raises(RequestError, match="these weights know scratch"):
-            fitted.synthesize([request(defect=name)])
+            fitted_defect_gan.synthesize([request(defect=name)])
     with pytest.raises(OptionError, match="'lora' adapts a base"):
         ias_zoo.load("defect_gan", adapter="lora", steps=1).fit(toys)
     with pytest.raises(OptionError, match="size=128: base .* has 64"):
         ias_zoo.load("defect_gan", base=str(defect_gan_base), size=128, steps=1).fit(toys)
-    fitted.save_pretrained(tmp_path / "weights")
+    fitted_defect_gan.save_pretrained(tmp_path / "weights")
     with pytest.raises(OptionError, match="trained with 8"):
         ias_zoo.load("defect_gan", tmp_path / "weights", base=str(defect_gan_base), rank=4)
     wide = tmp_path / "wide"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import torch
 from small_defect_gan import NORMAL, request
 from torch import nn
 
-import ias_zoo
 from ias_zoo.imaging.cutouts import Shape
 from ias_zoo.testing.subject import SHAPE, disc
 from ias_zoo.training.shots import TrainingSet
@@ -22,14 +20,6 @@ from ias_zoo_defect_gan.shapes import Square, cut_shapes, shapes_from_tensors, s
 from ias_zoo_defect_gan.synthesizer import DefectGAN
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def fitted(defect_gan_base: Path, toys: TrainingSet) -> DefectGAN:
-    """On a random base, two steps: its maps are about a half everywhere."""
-    made: DefectGAN = ias_zoo.load("defect_gan", base=str(defect_gan_base), device="cpu", steps=2, batch=2)
-    made.fit(toys)
-    return made
 
 
 class Known(nn.Module):
@@ -185,14 +175,14 @@ def test_the_square_covers_what_is_wanted() -> None:
             assert 0 <= square.left <= 90 - square.side
 
 
-def test_noise_makes_samples_of_one_place_differ(fitted: DefectGAN) -> None:
-    assert fitted._painter is not None
-    scales = [module.scale for module in fitted._painter.generator.modules() if isinstance(module, Noise)]
+def test_noise_makes_samples_of_one_place_differ(fitted_defect_gan: DefectGAN) -> None:
+    assert fitted_defect_gan._painter is not None
+    scales = [module.scale for module in fitted_defect_gan._painter.generator.modules() if isinstance(module, Noise)]
     kept = [scale.clone() for scale in scales]
     try:
         for scale in scales:
             scale.fill_(1.0)
-        first, second = (fitted.synthesize([request(seed, mask=disc(SHAPE))])[0] for seed in (1, 2))
+        first, second = (fitted_defect_gan.synthesize([request(seed, mask=disc(SHAPE))])[0] for seed in (1, 2))
         assert not np.array_equal(first.label_map, second.label_map)
     finally:
         for scale, value in zip(scales, kept, strict=True):

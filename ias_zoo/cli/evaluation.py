@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 _MODULES = ("torch", "torchvision", "sklearn", "segmentation_models_pytorch", "timm", "torch_fidelity", "safetensors")
 _DATA = typer.Option(help="Real pictures: good ones, defective ones and their masks; a folder or a manifest.")
+_RUN_SHOTS = typer.Option(
+    "--shots",
+    help="Training shots of each type, one a group: a number, or crack=4,blowhole=8. Default: the shots that the "
+    "samples come from, where the run knows them; else a third of the groups.",
+)
 _PER_GROUP = typer.Option(help="Test on at most so many pictures of a group; default: all of them.")
 _EXTRACTOR = typer.Option(
     help="Network for FID, KID and the like: inception-v3, dinov2, safetensors:FILE. Not measured without."
@@ -162,7 +167,7 @@ def _as_json(found: Comparison) -> dict[str, Any]:
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="A folder that `generate` made.")],
     data: Annotated[Path, _DATA],
-    shots: Annotated[str | None, SHOTS] = None,
+    shots: Annotated[str | None, _RUN_SHOTS] = None,
     protocol: Annotated[str, typer.Option(help="How the detector is trained and tested.")] = "quick",
     seeds: Annotated[int | None, typer.Option(help="How many; default: the protocol's. 0: train no detector.")] = None,
     group_by: Annotated[str | None, GROUP] = None,

@@ -103,7 +103,7 @@ def _without_backgrounds(split: GroupSplit, folder: Path) -> tuple[GroupSplit, l
     """Leave out of the test the good pictures that a run's samples were made on, and name them."""
     used = {((line.get("recipe") or {}).get("request") or {}).get("normal_id") for line in read_provenance(folder)}
     seen = [item for item in split.test if item.defect is None and item.id in used]
-    kept = tuple(item for item in split.test if item not in seen)
+    kept = tuple(item for item in split.test if item.defect is not None or item.id not in used)
     return replace(split, test=kept, left_out=(*split.left_out, *seen)), [item.id for item in seen]
 
 

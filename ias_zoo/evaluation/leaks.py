@@ -170,7 +170,8 @@ def split_by_group(
         raise DataError(
             f"{data.root}: every good picture for training shares a group ({groups.how}) with a test picture"
         )
-    left_out += [item for item in normals if item not in apart]
+    kept = {item.id for item in apart}
+    left_out += [item for item in normals if item.id not in kept]
     split = GroupSplit(data, tuple(train), apart, tuple(test), tuple(left_out), groups, seed)
     refuse_leaks(split.files, split.test, groups)
     return split
